@@ -1,0 +1,3 @@
+"""Oriel: a computer of one's own in the browser."""
+
+__version__ = "0.1.0"

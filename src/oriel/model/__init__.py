@@ -1,0 +1,1 @@
+"""Values, states, errors and the wire protocol. Standard library only; imported by every room."""
