@@ -106,6 +106,19 @@ class Home:
         return self.root / "oriel.toml"
 
     @property
+    def serve_record(self) -> Path:
+        """`{"pid", "started", "url"}` of the `oriel serve` that holds this home."""
+        return self.root / "serve.json"
+
+    @property
+    def serve_log(self) -> Path:
+        return self.root / "serve.log"
+
+    @property
+    def app(self) -> Path:
+        return self.root / "app"
+
+    @property
     def images(self) -> Path:
         return self.images_directory or self.root / "images"
 

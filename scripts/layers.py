@@ -1,0 +1,125 @@
+"""Runs the tests layer by layer and closes with one line of counts. What ./test calls.
+
+A layer that ran nothing fails, and so does one whose every test was skipped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "test-results"
+LAYERS = ("unit", "contract", "integration", "attack", "browser")
+FAST = ("unit",)
+
+
+@dataclass
+class Counts:
+    """What one layer's report says. `broken`: why the layer fails though no test of it failed."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    broken: str = ""
+
+    @property
+    def good(self) -> bool:
+        return not self.failed and not self.broken
+
+
+def read_report(path: Path, exit_code: int) -> Counts:
+    """Counts from pytest's JUnit file. `exit_code` is pytest's own: 0 fine, 1 tests failed, else broken."""
+    if not path.exists():
+        return Counts(failed=1, broken=f"pytest ended with code {exit_code} and left no report")
+    counts = Counts()
+    for case in ET.parse(path).iter("testcase"):  # noqa: S314 - our own file
+        if case.find("failure") is not None or case.find("error") is not None:
+            counts.failed += 1
+        elif case.find("skipped") is not None:
+            counts.skipped += 1
+        else:
+            counts.passed += 1
+    if exit_code not in (0, 1):
+        counts.broken = f"pytest ended with code {exit_code}"
+    elif not counts.passed and not counts.failed:
+        counts.broken = "every test of this layer was skipped" if counts.skipped else "no test in this layer"
+    return counts
+
+
+def run_layer(layer: str, extra: list[str]) -> Counts:
+    report = RESULTS / f"{layer}.xml"
+    report.unlink(missing_ok=True)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        f"tests/{layer}",
+        f"--junitxml={report}",
+        "--durations=10",
+        *extra,
+    ]
+    return read_report(report, subprocess.run(command, cwd=ROOT, check=False).returncode)
+
+
+def run_checks() -> Counts:
+    """Format, lint, types, architecture, and the page's own checks: each counts as one test."""
+    counts = Counts()
+    for name, command in (
+        ("scripts/check", ["scripts/check"]),
+        ("page", ["npm", "--prefix", "web", "run", "check"]),
+    ):
+        if subprocess.run(command, cwd=ROOT, check=False).returncode == 0:
+            counts.passed += 1
+        else:
+            counts.failed += 1
+            print(f"{name} failed", file=sys.stderr)
+    return counts
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="./test", description=__doc__)
+    parser.add_argument("layers", nargs="*", help=f"fast, check, or any of {', '.join(LAYERS)}; default: all")
+    parser.add_argument(
+        "--pytest", action="append", default=[], help="an argument for pytest, may be repeated"
+    )
+    options = parser.parse_args()
+    if unknown := set(options.layers) - {"fast", "check", *LAYERS}:
+        parser.error(f"no such layer: {', '.join(sorted(unknown))}")
+    chosen = list(options.layers) or ["check", *LAYERS]
+    if "fast" in chosen:
+        chosen = ["check", *FAST]
+    RESULTS.mkdir(exist_ok=True)
+    results: dict[str, Counts] = {}
+    for layer in chosen:
+        began = time.monotonic()
+        print(f"=== {layer}", flush=True)
+        results[layer] = run_checks() if layer == "check" else run_layer(layer, options.pytest)
+        print(f"=== {layer}: {time.monotonic() - began:.0f} s", flush=True)
+    return summarise(results)
+
+
+def summarise(results: dict[str, Counts]) -> int:
+    """Print a line per layer and the closing line; the exit status."""
+    print()
+    for layer, counts in results.items():
+        verdict = "ok" if counts.good else "FAILED"
+        note = f"  ({counts.broken})" if counts.broken else ""
+        print(
+            f"{layer:12} {counts.passed:5} passed {counts.failed:4} failed {counts.skipped:4} skipped  {verdict}{note}"
+        )
+    # A layer that is broken without a failed test still counts as a failure in the closing line.
+    failed = sum(counts.failed or bool(counts.broken) for counts in results.values())
+    passed = sum(counts.passed for counts in results.values())
+    skipped = sum(counts.skipped for counts in results.values())
+    print(f"{passed} passed, {failed} failed, {skipped} skipped", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
