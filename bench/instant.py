@@ -1,0 +1,69 @@
+"""From `create` to ready (both windows painted, by pixels), per runtime.
+
+    .venv/bin/python -m bench.instant [--json] [--runs 7] [--runtime container] [--runtime qemu]
+
+The rival is a cold boot of the same golden image in QEMU, measured in the same run. Every desktop is
+deleted before the next is made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import time
+from typing import Any
+
+from bench.report import percentiles, publish
+from bench.server import serving
+from oriel.client import Client
+
+RIVAL = "qemu"
+
+
+def measure(client: Client, runtime: str, runs: int) -> tuple[list[float], list[dict[str, float]]]:
+    """Seconds from asking to ready as the caller sees them, and the desktop's own timings by step."""
+    seconds, steps = [], []
+    for _ in range(runs):
+        began = time.monotonic()
+        desktop = client.desktops.create(
+            f"bench-{secrets.token_hex(3)}", runtime=runtime, proxy="none", timeout_s=600
+        )
+        seconds.append(time.monotonic() - began)
+        steps.append(dict(desktop.timings))
+        client.desktops.delete(desktop.id)
+    return seconds, steps
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="bench.instant", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="the default: one JSON document on stdout")
+    parser.add_argument(
+        "--runs", type=int, default=7, help="creates per runtime; the cold rival gets a third of them"
+    )
+    parser.add_argument("--runtime", action="append", choices=["container", "qemu"], default=None)
+    options = parser.parse_args()
+    figures: dict[str, Any] = {}
+    with serving() as client:
+        for runtime in [*(options.runtime or ["container"]), RIVAL]:
+            if runtime in figures:
+                continue
+            runs = max(1, options.runs // 3) if runtime == RIVAL else options.runs
+            seconds, steps = measure(client, runtime, runs)
+            figures[runtime] = percentiles(seconds) | {"steps": steps}
+    rival = figures[RIVAL]["p50"]
+    document = {
+        "figure": "create to ready, seconds",
+        "ours": figures,
+        "rival": {"name": "cold boot in QEMU", **figures[RIVAL]},
+        "ratio": {name: round(rival / figure["p50"], 2) for name, figure in figures.items()},
+    }
+    rows = [
+        {"runtime": name, "runs": figure["n"], "p50 s": figure["p50"], "p95 s": figure["p95"],
+         "× faster than a cold VM": round(rival / figure["p50"], 1)}
+        for name, figure in figures.items()
+    ]  # fmt: skip
+    publish("create → ready", rows, document)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""A real Oriel for a benchmark: the one of ORIEL_URL, else one of its own on a home that is removed after."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from oriel.client import Client
+
+__all__ = ["ROOT", "serving"]
+
+ROOT = Path(__file__).resolve().parents[1]
+HOMES = Path(os.environ.get("ORIEL_TEST_HOME", "/var/lib/oriel-test"))
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[Client]:
+    """A client of a server that is ready. Its own server uses the tests' image cache."""
+    if url := os.environ.get("ORIEL_URL"):
+        with Client(url, os.environ["ORIEL_TOKEN"]) as client:
+            yield client
+        return
+    home = HOMES / "homes" / f"bench-{secrets.token_hex(3)}"
+    home.mkdir(parents=True)
+    environment = {**os.environ, "ORIEL_IMAGES_DIRECTORY": str(HOMES / "images")}
+    try:
+        with (home / "run.out").open("w+") as out:
+            command = [ROOT / "run", "--detach", "--no-desktop", "--port", "0", "--home", home]
+            subprocess.run(command, check=True, env=environment, stdin=subprocess.DEVNULL, stdout=out)
+            out.seek(0)
+            answer = json.loads(out.read().splitlines()[-1])
+        with Client(answer["url"], answer["token"]) as client:
+            yield client
+    finally:
+        subprocess.run(
+            [ROOT / "run", "--stop", "--all", "--home", home], check=True, stdin=subprocess.DEVNULL
+        )
+        shutil.rmtree(home)
