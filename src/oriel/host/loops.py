@@ -1,0 +1,76 @@
+"""Loop devices that cannot leak: they detach themselves once nobody uses them (LO_FLAGS_AUTOCLEAR)."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from oriel.model.errors import HostError
+
+__all__ = ["loop_device", "loops_of"]
+
+# <linux/loop.h>
+LOOP_CONFIGURE = 0x4C0A
+LOOP_CTL_GET_FREE = 0x4C82
+LO_FLAGS_AUTOCLEAR = 4
+CONFIG_SIZE, CONFIG_FD, CONFIG_FLAGS = 304, 0, 8 + 52  # struct loop_config: fd, block_size, loop_info64
+ATTEMPTS = 64  # another process may take the free device first
+
+
+@contextlib.contextmanager
+def loop_device(file: Path) -> Iterator[Path]:
+    """`file` as a block device. What mounts the device inside the block keeps it alive from then on.
+
+    Raises HostError if the host has no loop devices, OSError if the file cannot be opened.
+    """
+    backing = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        device, fd = _attach(backing)
+    finally:
+        os.close(backing)
+    try:
+        yield device
+    finally:
+        os.close(fd)
+
+
+def _attach(backing: int) -> tuple[Path, int]:
+    config = bytearray(CONFIG_SIZE)
+    config[CONFIG_FD : CONFIG_FD + 4] = backing.to_bytes(4, "little")
+    config[CONFIG_FLAGS : CONFIG_FLAGS + 4] = LO_FLAGS_AUTOCLEAR.to_bytes(4, "little")
+    try:
+        control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        raise HostError(
+            "the host has no loop devices (/dev/loop-control)", hint="modprobe loop, as root"
+        ) from error
+    try:
+        for _ in range(ATTEMPTS):
+            device = Path(f"/dev/loop{fcntl.ioctl(control, LOOP_CTL_GET_FREE)}")
+            fd = os.open(device, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fcntl.ioctl(fd, LOOP_CONFIGURE, bytes(config))
+                return device, fd
+            except OSError as error:
+                os.close(fd)
+                if error.errno != errno.EBUSY:
+                    raise HostError(f"{device} took no file: {error.strerror}") from error
+    finally:
+        os.close(control)
+    raise HostError(
+        f"no loop device was free in {ATTEMPTS} attempts", hint="`losetup -a` lists who holds them"
+    )
+
+
+def loops_of(file: Path) -> list[Path]:
+    """The loop devices that are backed by `file`."""
+    found = []
+    for entry in Path("/sys/block").glob("loop*/loop/backing_file"):
+        with contextlib.suppress(FileNotFoundError):
+            if entry.read_text().rstrip("\n") == str(file.resolve()):
+                found.append(Path("/dev") / entry.parts[3])
+    return found
