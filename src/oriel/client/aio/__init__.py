@@ -1,0 +1,1 @@
+"""The asynchronous SDK, by hand. `oriel.client.sync` is generated from it by scripts/sync_client."""

@@ -1,0 +1,82 @@
+"""The quiet tables: proxies, images, users, tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from oriel.client.aio.transport import Transport
+from oriel.client.values import Page
+from oriel.model.secret import Secret
+
+__all__ = ["Collection", "Images", "Proxies", "Tokens", "Users"]
+
+
+class Collection:
+    """A resource with a list and single items, as JSON objects."""
+
+    def __init__(self, transport: Transport, path: str) -> None:
+        self._transport = transport
+        self._root = path
+
+    def _path(self, ref: str) -> str:
+        return f"{self._root}/{quote(ref, safe='')}"
+
+    async def list(self) -> list[dict[str, Any]]:
+        """All items, newest first."""
+        items: list[dict[str, Any]] = []
+        cursor: str | None = None
+        while True:
+            page = Page.of(await self._transport.json("GET", self._root, params={"cursor": cursor}))
+            items += page.items
+            cursor = page.next
+            if cursor is None:
+                return items
+
+    async def get(self, ref: str) -> dict[str, Any]:
+        return dict(await self._transport.json("GET", self._path(ref)))
+
+    async def delete(self, ref: str) -> None:
+        await self._transport.json("DELETE", self._path(ref))
+
+
+class Proxies(Collection):
+    """Upstream proxies. A password goes in and never comes out."""
+
+    async def add(self, name: str, url: Secret, **fields: Any) -> dict[str, Any]:
+        """`url`: http, https or socks5, with user and password as the provider gave them."""
+        body = {"name": name, "url": url.reveal(), **fields}
+        return dict(await self._transport.json("POST", self._root, body=body))
+
+    async def check(self, ref: str) -> dict[str, Any]:
+        """Whether it can be reached, accepts its password, and what address the world then sees."""
+        return dict(await self._transport.json("POST", f"{self._path(ref)}/check"))
+
+
+class Images(Collection):
+    """Golden images of the controller's host."""
+
+
+class Users(Collection):
+    async def add(self, name: str, role: str) -> dict[str, Any]:
+        """`role`: admin, user or viewer."""
+        return dict(await self._transport.json("POST", self._root, body={"name": name, "role": role}))
+
+
+class Tokens(Collection):
+    async def create(
+        self,
+        user: str,
+        name: str,
+        *,
+        scopes: tuple[str, ...] | None = None,
+        expires_in_s: int | None = None,
+    ) -> tuple[str, Secret]:
+        """Its id, and the token itself: the only time it is shown."""
+        body: dict[str, Any] = {"user": user, "name": name}
+        if scopes is not None:
+            body["scopes"] = [*scopes]
+        if expires_in_s is not None:
+            body["expires_in_s"] = expires_in_s
+        made = await self._transport.json("POST", self._root, body=body)
+        return str(made["id"]), Secret(str(made["token"]))
