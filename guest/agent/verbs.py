@@ -1,0 +1,143 @@
+"""Every verb of the agent, by name. Each imports what it needs when it is first asked: the boot is short."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from agent.arguments import Arguments
+from agent.display import Display
+from agent.settings import Settings
+from agent.size import ScreenSize
+from oriel import __version__
+from oriel.model.wire import Call, Handler
+
+__all__ = ["Verbs"]
+
+KINDS = ("terminal", "browser")
+
+
+class Verbs:
+    """The agent's state (its connection to the display) and what it answers."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.display = Display(settings.display)
+        self.screen = ScreenSize(self.display, settings.root / "run/oriel/screen")
+
+    def begin(self) -> None:
+        """Once the event loop runs."""
+        self.screen.resume()
+
+    def handlers(self) -> dict[str, Handler]:
+        return {
+            "hello": self.hello,
+            "personalise": self.personalise,
+            "wait_ready": self.wait_ready,
+            "windows": self.windows,
+            "screenshot": self.screenshot,
+            "cursor": self.cursor,
+            "exec": self.exec,
+            "connect": self.connect,
+            "units": self.units,
+            "shutdown": self.shutdown,
+        }
+
+    async def hello(self, call: Call) -> Mapping[str, Any]:
+        from agent.units import boot_id
+
+        Arguments(call.args).done()
+        return {
+            "version": __version__,
+            "boot_id": boot_id(),
+            "uptime_s": time.clock_gettime(time.CLOCK_BOOTTIME),
+        }
+
+    async def personalise(self, call: Call) -> Mapping[str, Any]:
+        from agent.identity import parse_identity, write_files
+        from agent.kernel import in_container, personalise_kernel
+
+        started = time.monotonic()
+        identity = parse_identity(call.args)
+        root = self.settings.root
+        if root == Path("/"):
+            skipped = personalise_kernel(identity, container=in_container())
+        else:
+            skipped = dict.fromkeys(("entropy", "clock", "hostname"), f"the identity is for {root}")
+        await asyncio.to_thread(write_files, identity, root)
+        screen = await self.screen.want(identity.screen)
+        return {"seconds": time.monotonic() - started, "skipped": skipped, "screen": screen}
+
+    async def wait_ready(self, call: Call) -> Mapping[str, Any]:
+        from agent.caller import unless_gone
+        from agent.readiness import wait_ready
+
+        started = time.monotonic()
+        args = Arguments(call.args)
+        kinds = args.texts("kinds", default=list(KINDS))
+        if set(kinds) - set(KINDS) or not kinds:
+            args.fault("kinds", f"must be some of {', '.join(KINDS)}")
+        deadline_s = args.seconds("deadline_s", 0.1, 3600)
+        args.done()
+        work = wait_ready(self.display, kinds, deadline_s=deadline_s)
+        windows = await unless_gone(call.writer, work)
+        return {"windows": [window.to_wire() for window in windows], "seconds": time.monotonic() - started}
+
+    async def windows(self, call: Call) -> Mapping[str, Any]:
+        from agent.windows import list_windows
+
+        Arguments(call.args).done()
+        return {"windows": [window.to_wire() for window in await self.display.use(list_windows)]}
+
+    async def screenshot(self, call: Call) -> None:
+        from agent.screen import whole_screen
+
+        Arguments(call.args).done()
+        area, pixels = await self.display.use(whole_screen)
+        stride = area.width * 4
+        await call.answer({"width": area.width, "height": area.height, "stride": stride, "format": "BGRX"})
+        call.writer.write(pixels)
+        await call.writer.drain()
+
+    async def cursor(self, call: Call) -> Mapping[str, Any]:
+        from agent.screen import pointer
+
+        Arguments(call.args).done()
+        x, y = await self.display.use(pointer)
+        return {"x": x, "y": y}
+
+    async def exec(self, call: Call) -> None:
+        from agent.execution import execute
+
+        await execute(call, self.settings)
+
+    async def connect(self, call: Call) -> None:
+        from agent.loopback import connect
+
+        args = Arguments(call.args)
+        port = args.whole("port", 1, 65535)
+        if not args.faults and port not in self.settings.ports:
+            args.fault("port", f"must be one of {', '.join(map(str, sorted(self.settings.ports)))}")
+        args.done()
+        await connect(call, port)
+
+    async def units(self, call: Call) -> Mapping[str, Any]:
+        from agent.units import UNITS, boot_id, units
+
+        args = Arguments(call.args)
+        names = args.texts("names", default=list(UNITS))
+        if any(not re.fullmatch(r"[A-Za-z0-9:_.@][A-Za-z0-9:_.@-]{0,200}", name) for name in names):
+            args.fault("names", "must be names of services, without .service")
+        args.done()
+        return {"units": await units(tuple(names)), "boot_id": boot_id()}
+
+    async def shutdown(self, call: Call) -> Mapping[str, Any]:
+        from agent.units import power_off
+
+        Arguments(call.args).done()
+        await power_off()
+        return {}
