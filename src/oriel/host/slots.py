@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -57,11 +58,10 @@ def claim(home: Path, desktop_id: str, *, preferred: int | None = None, director
         for number, holder in held.items():
             if holder == wanted:
                 return number
-        candidates: list[int] = [preferred] if preferred is not None and 0 < preferred < COUNT else []
-        for number in [*candidates, *range(1, COUNT)]:
-            if number not in held or held[number].stale:
-                write_json(directory / str(number), {"home": str(wanted.home), "desktop": desktop_id})
-                return number
+        for free in itertools.chain([preferred or 0], range(1, COUNT)):
+            if 0 < free < COUNT and (free not in held or held[free].stale):
+                write_json(directory / str(free), {"home": str(wanted.home), "desktop": desktop_id})
+                return free
     raise BusyError(f"all {COUNT - 1} slots of this host are held", hint="delete desktops you do not need")
 
 

@@ -1,0 +1,5 @@
+import sys
+
+from oriel.keeper.main import main
+
+sys.exit(main())

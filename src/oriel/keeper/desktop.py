@@ -1,0 +1,342 @@
+"""One desktop: its state, and the verbs that change it. One verb at a time; each checks the state first."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import shutil
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from oriel.host.process import tail
+from oriel.keeper.assembly import Assembly, Plan, Steps, adopt, assemble, dismantle
+from oriel.keeper.guest import Guest
+from oriel.keeper.undo import Problem, UndoStack
+from oriel.machine.driver import Exit
+from oriel.model.egress import EgressSpec
+from oriel.model.errors import LaunchError, OrielError, StateError, UnavailableError
+from oriel.model.state import State, check_transition
+
+__all__ = ["Desktop"]
+
+CONSOLE_BYTES = 2000  # of the console's end, in the error of a failed desktop
+GUEST_SHARE = 0.6  # of a stop's deadline for the guest's own shutdown, the rest for the machine's ladder
+_LOG = logging.getLogger(__name__)
+_S = State
+
+Verb = TypeVar("Verb", bound=Callable[..., Coroutine[Any, Any, Any]])
+
+
+def require(*states: State) -> Callable[[Verb], Verb]:
+    """Refuse the verb with a StateError unless the desktop is in one of `states`."""
+
+    def decorate(verb: Verb) -> Verb:
+        @functools.wraps(verb)
+        async def checked(self: Desktop, *args: Any, **kwargs: Any) -> Any:
+            if self.state not in states:
+                raise StateError(
+                    f"the desktop is {self.state}: it cannot {verb.__name__} now",
+                    hint=f"{verb.__name__} needs a desktop that is {' or '.join(states)}",
+                )
+            return await verb(self, *args, **kwargs)
+
+        return cast(Verb, checked)
+
+    return decorate
+
+
+class Desktop:
+    """The state machine over an `Assembly`. Work goes on when the caller who asked for it goes away."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.egress = EgressSpec()
+        self.gone = asyncio.Event()  # deleted: the keeper may exit
+        self._journal = plan.journal
+        self._undo = UndoStack()
+        self._assembly: Assembly | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._starting: asyncio.Task[OrielError | None] | None = None
+        self._deleting: asyncio.Task[OrielError | None] | None = None
+        # Held while things are made or taken away, so that a start waits for the clean-up before it.
+        self._building = asyncio.Lock()
+
+    @property
+    def state(self) -> State:
+        return self._journal.ledger.state
+
+    @property
+    def guest(self) -> Guest:
+        """StateError unless there is a guest to talk to."""
+        if self._assembly is None:
+            raise StateError(
+                f"the desktop is {self.state}: nothing answers in it", hint="start it first (`oriel start`)"
+            )
+        return self._assembly.guest
+
+    async def recover(self) -> None:
+        """Take up what the journal says a former keeper left: adopt its machine or clear everything away."""
+        ledger = self._journal.ledger
+        same_boot = ledger.boot_id == host_boot_id()
+        was, gone, record = ledger.state, ledger.gone, (ledger.machine or {}).get("record")
+        self._journal.record("keeper.started", slot=self.plan.slot, boot_id=host_boot_id())
+        if was in (_S.CREATING, _S.STOPPED):
+            return
+        if was is _S.RUNNING and record is not None and same_boot:
+            await self._readopt(record)
+            return
+        problems = await self._clear(record)
+        why = "the keeper was killed" if same_boot else "the host restarted"
+        if gone or was is _S.DELETING:
+            await self._finish_delete(problems)
+        elif was is _S.STOPPING or (was is _S.RUNNING and not same_boot):
+            self._become(_S.STOPPED, reason=why)
+        elif was is not _S.FAILED:
+            error = LaunchError(
+                f"{why} while the desktop was {was}", hint="start it again", code="interrupted"
+            )
+            self._fail(error, problems=problems)
+
+    @require(_S.CREATING, _S.STOPPED, _S.FAILED)
+    async def start(self, deadline_s: float) -> dict[str, float]:
+        """Bring it up; its timings in seconds once both windows are painted.
+
+        On failure everything started has been stopped and the state is `failed`; the error is raised.
+        """
+        self._become(_S.STARTING)
+        self._starting = self.plan.group.create_task(self._start(deadline_s), name="start")
+        await _outcome(self._starting)
+        return dict(self._journal.ledger.timings)
+
+    @require(_S.STARTING, _S.RUNNING, _S.FAILED)
+    async def stop(self, deadline_s: float) -> None:
+        """Shut it down, by its own agent first; a start under way is given up. The disk stays.
+
+        Raises LaunchError if something could not be taken away; the state is `failed` then.
+        """
+        self._become(_S.STOPPING)
+        await _outcome(self.plan.group.create_task(self._stop(deadline_s), name="stop"))
+
+    async def delete(self) -> None:
+        """Take everything away, whatever the state; a start or stop under way is cut short or awaited.
+
+        Afterwards only spec, journal and log are left in the directory. Raises LaunchError if something
+        could not be taken away; the state is `failed` then.
+        """
+        if self._deleting is None or (self._deleting.done() and self.state is not _S.DELETING):
+            self._become(_S.DELETING)
+            self._deleting = self.plan.group.create_task(self._delete(), name="delete")
+        await _outcome(self._deleting)
+
+    async def configure_egress(self, spec: EgressSpec) -> None:
+        """Kept in memory for every later start, and in force at once where a gateway runs."""
+        if self._assembly is not None:
+            await self._assembly.gateway.configure(spec)
+        self.egress = spec
+
+    async def inspect(self) -> dict[str, Any]:
+        """The desktop as it is now; see docs/internals.md."""
+        ledger, assembly = self._journal.ledger, self._assembly
+        about: dict[str, Any] = {
+            "id": self.plan.spec.id, "spec": self.plan.spec.to_json(), "state": str(self.state),
+            "seq": ledger.seq, "timings": dict(ledger.timings),
+            "egress": {"mode": str(self.egress.mode), "proxy": self.egress.proxy},
+        }  # fmt: skip
+        if ledger.error is not None:
+            about["error"] = ledger.error
+        if assembly is not None:
+            about["machine"] = {
+                "pid": assembly.machine.record.get("pid"), "runtime": str(self.plan.spec.runtime),
+                "isolation": str(assembly.machine.isolation),
+            }  # fmt: skip
+            try:
+                about["egress"] = await assembly.gateway.counters()
+            except UnavailableError as error:
+                about["egress"]["problem"] = error.message
+        return about
+
+    async def leave(self) -> None:
+        """Before the keeper exits: give up a start under way; a running machine stays for the next keeper."""
+        await self._settle()
+        if self._assembly is not None:
+            await self._assembly.gateway.close()
+
+    # --- the work behind the verbs; each returns the error instead of raising it into the task group
+
+    async def _start(self, deadline_s: float) -> OrielError | None:
+        steps = Steps(self._journal, deadline_s)
+        async with self._building:
+            try:
+                async with asyncio.timeout(deadline_s):
+                    self._assembly = await assemble(self.plan, self.egress, steps, self._undo)
+                if self.egress is not self._assembly.gateway.spec:
+                    await self._assembly.gateway.configure(self.egress)
+                self._become(_S.RUNNING, total=steps.elapsed_s)
+                self._watch = self.plan.group.create_task(self._watch_machine(self._assembly), name="watch")
+                return None
+            except asyncio.CancelledError:
+                error: OrielError = StateError(
+                    "the start was given up", hint="the desktop was stopped or deleted"
+                )
+            except TimeoutError:
+                error = steps.late()
+            except OrielError as failure:
+                error = failure
+            except Exception as failure:
+                _LOG.exception("starting failed")
+                error = LaunchError(
+                    f"the step {steps.current!r} failed unexpectedly: {failure!r}", code="internal"
+                )
+            console = self._console_tail()
+            self._assembly = None
+            problems = await self._undo.unwind()
+            if self.state is _S.STARTING:
+                self._fail(error, console=console, problems=problems)
+            return error
+
+    async def _stop(self, deadline_s: float) -> OrielError | None:
+        began = time.monotonic()
+        await self._settle()
+        async with self._building:
+            if self._assembly is not None:
+                await self._shut_down(self._assembly, deadline_s)
+            self._assembly = None
+            problems = await self._undo.unwind()
+            if problems:
+                error = _unclean(problems)
+                if self.state is _S.STOPPING:
+                    self._fail(error)
+                return error
+            if self.state is _S.STOPPING:
+                self._become(_S.STOPPED, seconds=round(time.monotonic() - began, 3))
+            return None
+
+    async def _delete(self) -> OrielError | None:
+        await self._settle()
+        async with self._building:
+            self._assembly = None
+            return await self._finish_delete(await self._undo.unwind())
+
+    async def _shut_down(self, assembly: Assembly, deadline_s: float) -> None:
+        """The guest's own way first, then the machine's ladder; the rest is the undo stack's."""
+        ends = time.monotonic() + deadline_s
+        machine = assembly.machine
+        try:
+            async with asyncio.timeout(deadline_s * GUEST_SHARE):
+                await assembly.guest.shutdown(deadline_s=deadline_s * GUEST_SHARE)
+                ended = await machine.wait()
+        except (OrielError, TimeoutError) as error:
+            _LOG.warning("the guest did not shut down by itself: %s", error)
+            try:
+                ended = await machine.stop(deadline_s=max(0.5, ends - time.monotonic()))
+            except OrielError as failure:
+                _LOG.warning("the machine's own way to stop failed, killing it: %s", failure)
+                ended = await machine.kill()
+        self._journal.record("machine.exited", ended.detail, must_write=False, code=ended.code, asked=True)
+
+    async def _watch_machine(self, assembly: Assembly) -> None:
+        ended = await assembly.machine.wait()
+        if self.state is not _S.RUNNING:
+            return
+        self._journal.record("machine.exited", ended.detail, must_write=False, code=ended.code, asked=False)
+        self._fail(_machine_ended(ended), console=self._console_tail())
+        async with self._building:
+            self._assembly = None
+            for problem in await self._undo.unwind():
+                self._journal.record("undo.failed", problem.detail, must_write=False, step=problem.step)
+
+    async def _readopt(self, record: dict[str, Any]) -> None:
+        try:
+            self._assembly = await adopt(self.plan, record, self._undo)
+            error: OrielError = LaunchError(
+                "the machine ended while no keeper watched it", hint="start it again", code="machine_exited"
+            )
+        except OrielError as failure:
+            error = failure
+        if self._assembly is not None:
+            self._journal.record("keeper.adopted", "egress is closed until it is configured again")
+            self._watch = self.plan.group.create_task(self._watch_machine(self._assembly), name="watch")
+            return
+        console = self._console_tail()
+        self._fail(error, console=console, problems=await self._undo.unwind())
+
+    async def _clear(self, record: dict[str, Any] | None) -> list[Problem]:
+        await dismantle(self.plan, record, self._undo)
+        return await self._undo.unwind()
+
+    async def _settle(self) -> None:
+        """End what else is under way: a start is undone, the watch over the machine ends."""
+        for task in (self._starting, self._watch):
+            if task is not None and not task.done():
+                task.cancel()
+                await asyncio.wait([task])
+
+    async def _finish_delete(self, problems: list[Problem]) -> OrielError | None:
+        """The files last: while something could still be left, the journal must be able to tell."""
+        if problems:
+            error = _unclean(problems)
+            self._fail(error)
+            return error
+        paths = self.plan.paths
+        for directory in (paths.machine, paths.disk_mount, paths.root_mount):
+            await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+        for file in (paths.disk_image, paths.console_log):
+            file.unlink(missing_ok=True)
+        self._journal.record("desktop.gone")
+        self.gone.set()
+        return None
+
+    # --- the one writer of the state
+
+    def _become(self, state: State, **data: Any) -> None:
+        check_transition(self.state, state)
+        self._journal.record(f"state.{state}", **data)
+
+    def _fail(self, error: OrielError, *, console: str = "", problems: list[Problem] | None = None) -> None:
+        told = {"code": error.code, "message": error.message, "hint": error.hint}
+        if console:
+            told["console"] = console
+        self._become(
+            _S.FAILED, error=told, problems=[f"{item.step}: {item.detail}" for item in problems or []]
+        )
+
+    def _console_tail(self) -> str:
+        return tail(self.plan.paths.console_log, CONSOLE_BYTES)
+
+
+def host_boot_id() -> str:
+    """Changes whenever the host starts: processes recorded under another one are gone."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+async def _outcome(work: asyncio.Task[OrielError | None]) -> None:
+    """Wait for `work`, which goes on if we are cancelled, and raise what it ended with."""
+    await asyncio.wait([work])
+    if work.cancelled():
+        raise _given_up()
+    if (error := work.result()) is not None:
+        raise error
+
+
+def _given_up() -> OrielError:
+    return StateError("the start was given up", hint="the desktop was stopped or deleted meanwhile")
+
+
+def _machine_ended(ended: Exit) -> OrielError:
+    return LaunchError(
+        f"the machine ended by itself: {ended.detail}",
+        hint="start it again; console.log in its directory shows its last words",
+        code="machine_exited",
+    )
+
+
+def _unclean(problems: list[Problem]) -> OrielError:
+    return LaunchError(
+        "not everything could be taken away: "
+        + "; ".join(f"{item.step}: {item.detail}" for item in problems),
+        hint="try again; keeper.log in the desktop's directory has the details",
+        code="unclean",
+    )

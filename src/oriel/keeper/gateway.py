@@ -1,0 +1,215 @@
+"""A desktop's way out: the gateway process, kept running, and the sockets it serves.
+
+The listening sockets are made inside the desktop's namespace and stay open here. When the gateway
+dies, connections wait in their backlogs until the next one is there; none goes anywhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import oriel
+from oriel.egress.control import GatewayClient, gateway_argv
+from oriel.host.process import ProcessId, end, spawn, tail, wait_gone
+from oriel.keeper.journal import Journal
+from oriel.model.egress import EgressSpec
+from oriel.model.errors import InvalidError, LaunchError, OrielError, UnavailableError
+from oriel.network.link import GatewaySockets
+
+__all__ = ["Gateway"]
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 0.8  # before a gateway that died is started again
+CONFIGURE_DEADLINE_S = 10.0
+EVENTS_BURST, EVENTS_PER_S = 50, 1 / 6  # more than that of one desktop's denials tell nothing new
+_LOG = logging.getLogger(__name__)
+
+
+class Gateway:
+    """One desktop's gateway. `spec` is its only memory of the upstreams' secrets."""
+
+    def __init__(
+        self, sockets: GatewaySockets, *, uid: int, log: Path, journal: Journal, spec: EgressSpec
+    ) -> None:
+        self.spec = spec
+        self._sockets = sockets
+        self._uid = uid
+        self._log = log
+        self._journal = journal
+        self._client: GatewayClient | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._serving = asyncio.Event()
+        self._limit = _Limit(EVENTS_BURST, EVENTS_PER_S)
+        self._keeping: asyncio.Task[None] | None = None
+
+    async def start(self, group: asyncio.TaskGroup) -> None:
+        """Start the process and see it configured; `group` keeps it running from then on.
+
+        LaunchError with the tail of its log if it ends at once; it has been reaped then.
+        """
+        try:
+            await self._launch()
+        except BaseException:
+            await self._end_process()
+            raise
+        self._keeping = group.create_task(self._keep(), name="gateway")
+
+    async def configure(self, spec: EgressSpec) -> None:
+        """Returns once the gateway follows `spec`; a gateway that just died is waited for.
+
+        InvalidError if it refuses; then the old one stays in force.
+        """
+        before, self.spec = self.spec, spec
+        try:
+            async with asyncio.timeout(CONFIGURE_DEADLINE_S):
+                while True:
+                    await self._serving.wait()
+                    if self._client is None:
+                        continue
+                    try:
+                        return await self._client.configure(spec)
+                    except UnavailableError:
+                        self._serving.clear()
+        except TimeoutError as error:
+            raise UnavailableError(
+                f"the gateway did not take its configuration within {CONFIGURE_DEADLINE_S:g} s",
+                hint="it has it as soon as it is back; keeper.log tells why it is not",
+            ) from error
+        except InvalidError:
+            self.spec = before
+            raise
+
+    async def counters(self) -> dict[str, Any]:
+        """The gateway's counters; UnavailableError while it is being restarted."""
+        if self._client is None or not self._serving.is_set():
+            raise UnavailableError("the gateway is being restarted")
+        return await self._client.counters(deadline_s=2)
+
+    async def close(self) -> None:
+        """End the process. The listening sockets are the caller's to close. Idempotent."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._keeping
+            self._keeping = None
+        await self._end_process()
+
+    async def _launch(self) -> None:
+        ours, theirs = socket.socketpair()
+        fds = {
+            "control_fd": theirs.fileno(),
+            "proxy_fd": self._sockets.proxy.fileno(),
+            "dns_udp_fd": self._sockets.dns_udp.fileno(),
+            "dns_tcp_fd": self._sockets.dns_tcp.fileno(),
+            "transparent_fd": self._sockets.transparent.fileno(),
+        }
+        with theirs:
+            self._process = spawn(
+                [*_unprivileged(self._uid), *gateway_argv(**fds)],
+                log=self._log,
+                env={"PYTHONPATH": str(Path(oriel.__file__).parents[1])},
+                pass_fds=tuple(fds.values()),
+            )
+        identity = ProcessId.of(self._process.pid)
+        if identity is not None:
+            self._journal.record(
+                "gateway.started", must_write=False, pid=identity.pid, started=identity.started
+            )
+        self._client = await GatewayClient.connect(ours, on_event=self._on_event)
+        try:
+            await self._client.configure(self.spec, deadline_s=CONFIGURE_DEADLINE_S)
+        except UnavailableError as error:
+            raise LaunchError(
+                f"the gateway did not get ready: {error.message}\n{tail(self._log, 1000)}",
+                hint="keeper.log in the desktop's directory has its whole output",
+            ) from error
+        self._serving.set()
+
+    async def _keep(self) -> None:
+        pause = FIRST_PAUSE_S
+        while True:
+            await self._until_gone()
+            self._serving.clear()
+            code = await self._end_process()
+            self._journal.record(
+                "gateway.exited",
+                f"the gateway ended with code {code}; starting it again",
+                must_write=False,
+                code=code,
+            )
+            await asyncio.sleep(pause)
+            began = time.monotonic()
+            try:
+                await self._launch()
+                self._journal.record(
+                    "gateway.restarted", must_write=False, seconds=round(time.monotonic() - began, 4)
+                )
+                pause = FIRST_PAUSE_S
+            except OrielError:
+                _LOG.exception("the gateway does not come back")
+                pause = min(pause * 2, LONGEST_PAUSE_S)
+
+    async def _until_gone(self) -> None:
+        identity = ProcessId.of(self._process.pid) if self._process is not None else None
+        if identity is not None:
+            await wait_gone(identity)
+
+    async def _end_process(self) -> int | None:
+        """Close the control pair, end the process and reap it; its exit code."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        identity = ProcessId.of(process.pid)
+        if identity is not None:
+            await end(identity, deadline_s=1)
+        return process.wait()
+
+    def _on_event(self, event: dict[str, Any]) -> None:
+        kind = str(event.get("event", "unknown"))
+        passed, dropped = self._limit.take()
+        if passed:
+            data = {key: value for key, value in event.items() if key not in ("event", "message")}
+            if dropped:
+                data["dropped_before"] = dropped
+            self._journal.record(f"egress.{kind}", str(event.get("message", "")), must_write=False, **data)
+
+
+def _unprivileged(uid: int) -> list[str]:
+    """A prefix that gives a program a uid of its own, no capability, and no way to get one.
+
+    It dies with the keeper, whatever state it is in; that its control pair closes is the gentler way.
+    """
+    return [
+        "setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--no-new-privs",
+        "--inh-caps=-all", "--bounding-set=-all", "--pdeathsig=KILL", "--",
+    ]  # fmt: skip
+
+
+class _Limit:
+    """A token bucket: `burst` at once, then `per_s`."""
+
+    def __init__(self, burst: int, per_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._burst, self._per_s, self._clock = burst, per_s, clock
+        self._tokens, self._at, self._dropped = float(burst), clock(), 0
+
+    def take(self) -> tuple[bool, int]:
+        """Whether one more may pass, and how many were held back since the last that did."""
+        now = self._clock()
+        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._per_s)
+        self._at = now
+        if self._tokens < 1:
+            self._dropped += 1
+            return False, 0
+        self._tokens -= 1
+        dropped, self._dropped = self._dropped, 0
+        return True, dropped
