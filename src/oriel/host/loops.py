@@ -16,20 +16,21 @@ __all__ = ["loop_device", "loops_of"]
 # <linux/loop.h>
 LOOP_CONFIGURE = 0x4C0A
 LOOP_CTL_GET_FREE = 0x4C82
+LO_FLAGS_READ_ONLY = 1
 LO_FLAGS_AUTOCLEAR = 4
 CONFIG_SIZE, CONFIG_FD, CONFIG_FLAGS = 304, 0, 8 + 52  # struct loop_config: fd, block_size, loop_info64
 ATTEMPTS = 64  # another process may take the free device first
 
 
 @contextlib.contextmanager
-def loop_device(file: Path) -> Iterator[Path]:
+def loop_device(file: Path, *, read_only: bool = False) -> Iterator[Path]:
     """`file` as a block device. What mounts the device inside the block keeps it alive from then on.
 
     Raises HostError if the host has no loop devices, OSError if the file cannot be opened.
     """
-    backing = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+    backing = os.open(file, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC)
     try:
-        device, fd = _attach(backing)
+        device, fd = _attach(backing, LO_FLAGS_AUTOCLEAR | (LO_FLAGS_READ_ONLY if read_only else 0))
     finally:
         os.close(backing)
     try:
@@ -38,10 +39,10 @@ def loop_device(file: Path) -> Iterator[Path]:
         os.close(fd)
 
 
-def _attach(backing: int) -> tuple[Path, int]:
+def _attach(backing: int, flags: int) -> tuple[Path, int]:
     config = bytearray(CONFIG_SIZE)
     config[CONFIG_FD : CONFIG_FD + 4] = backing.to_bytes(4, "little")
-    config[CONFIG_FLAGS : CONFIG_FLAGS + 4] = LO_FLAGS_AUTOCLEAR.to_bytes(4, "little")
+    config[CONFIG_FLAGS : CONFIG_FLAGS + 4] = flags.to_bytes(4, "little")
     try:
         control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:

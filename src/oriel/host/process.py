@@ -159,19 +159,20 @@ async def run(
 def spawn(
     argv: Sequence[str | Path],
     *,
-    log: Path,
+    log: Path | int,
     env: Mapping[str, str] | None = None,
     pass_fds: Sequence[int] = (),
     uid: int | None = None,
     cwd: Path = Path("/"),
 ) -> subprocess.Popen[bytes]:
-    """Start a program that may outlive us: own session, output appended to `log`, stdin closed.
+    """Start a program that may outlive us: own session, output to `log` (appended, or an open descriptor),
+    stdin closed.
 
     `uid` (used as gid too) drops all privileges first. Raises HostError if the program is missing.
     The caller reaps it if it is still the parent when it ends.
     """
     words = [str(word) for word in argv]
-    with log.open("ab") as output:
+    with log.open("ab") if isinstance(log, Path) else contextlib.nullcontext(log) as output:
         try:
             return subprocess.Popen(
                 words,

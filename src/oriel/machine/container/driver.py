@@ -1,0 +1,165 @@
+"""The container runtime: systemd-nspawn over the golden image and the desktop's own disk."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import signal
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from oriel.host import process
+from oriel.host.cgroups import Cgroup
+from oriel.host.disk import make_disk
+from oriel.host.mounts import mounts_below
+from oriel.host.threads import in_thread
+from oriel.machine.console import Console
+from oriel.machine.container.command import ENVIRONMENT, limits, nspawn_argv
+from oriel.machine.container.tree import mount_tree, unmount_tree
+from oriel.machine.driver import Exit, MachineSpec
+from oriel.machine.tracked import TrackedProcess
+from oriel.model.errors import HostError, LaunchError
+from oriel.model.spec import Isolation, Runtime
+
+__all__ = ["ContainerDriver", "ContainerMachine"]
+
+START_DEADLINE_S = 30
+PROPAGATE = Path("/run/systemd/nspawn/propagate")
+REBOOTED = 133  # systemd-nspawn(1), --keep-unit
+
+
+class ContainerMachine:
+    """A running container: nspawn's process and everything in its control group."""
+
+    isolation = Isolation.CONTAINER
+
+    def __init__(self, tracked: TrackedProcess, cgroup: Cgroup) -> None:
+        self._tracked = tracked
+        self._cgroup = cgroup
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        return self._tracked.record
+
+    async def wait(self) -> Exit:
+        return await self._tracked.wait()
+
+    async def stop(self, *, deadline_s: float) -> Exit:
+        """Ask the guest's systemd to power off (nspawn does on TERM), and after `deadline_s` KILL."""
+        self._tracked.identity.signal(signal.SIGTERM)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(deadline_s):
+                return await self.wait()
+        return await self.kill()
+
+    async def kill(self) -> Exit:
+        await self._cgroup.kill()
+        return await self.wait()
+
+
+class ContainerDriver:
+    """See the promises in `oriel.machine.driver`."""
+
+    runtime = Runtime.CONTAINER
+
+    async def prepare_disk(self, spec: MachineSpec) -> None:
+        await make_disk(spec.image.disk, spec.disk, size_gib=spec.disk_gib)
+
+    async def start(self, spec: MachineSpec) -> ContainerMachine:
+        await self.release(spec)
+        try:
+            spec.directory.mkdir(parents=True, exist_ok=True)
+            await in_thread(lambda: mount_tree(spec))
+            cgroup = Cgroup(spec.desktop_id)
+            cgroup.create(limits(spec))
+            return await _launch(spec, cgroup)
+        except BaseException:
+            await self.release(spec)
+            raise
+
+    async def adopt(self, spec: MachineSpec, record: Mapping[str, Any]) -> ContainerMachine | None:
+        identity = TrackedProcess.identity_in(record)
+        if identity is None:
+            return None
+        console = _console(spec)
+        console.open()
+        tracked = TrackedProcess(identity, explain=_explain, at_end=console.close)
+        return ContainerMachine(tracked, Cgroup(spec.desktop_id))
+
+    async def release(self, spec: MachineSpec) -> None:
+        await Cgroup(spec.desktop_id).remove()
+        await in_thread(lambda: unmount_tree(spec))
+        if left := mounts_below(spec.directory):
+            raise HostError(f"still mounted: {', '.join(map(str, left))}", hint="umount them by hand")
+        await in_thread(lambda: _forget(spec))
+
+
+async def _launch(spec: MachineSpec, cgroup: Cgroup) -> ContainerMachine:
+    console = _console(spec)
+    console.open()
+    argv = cgroup.command(nspawn_argv(spec))
+    try:
+        with _datagrams(spec.directory / "notify") as notify, console.writer() as output:
+            environment = ENVIRONMENT | {"NOTIFY_SOCKET": str(notify.getsockname())}
+            child = process.spawn(argv, log=output, env=environment)
+            tracked = TrackedProcess.of_child(child, explain=_explain, at_end=console.close)
+            await tracked.until(_said_ready(notify), deadline_s=START_DEADLINE_S)
+    except LaunchError as error:
+        console.close()
+        said = process.tail(spec.console)
+        raise LaunchError(f"{error.message}: {process.paste(argv)}\n{said}") from error
+    except BaseException:
+        console.close()
+        raise
+    return ContainerMachine(tracked, cgroup)
+
+
+async def _said_ready(notify: socket.socket) -> None:
+    """Until nspawn says that its child runs (sd_notify(3))."""
+    loop = asyncio.get_running_loop()
+    while b"READY=1" not in (await loop.sock_recv(notify, 4096)).splitlines():
+        pass
+
+
+@contextlib.contextmanager
+def _datagrams(path: Path) -> Iterator[socket.socket]:
+    """A unix datagram socket bound to `path` while the block runs."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.bind(str(path))
+        except OSError as error:
+            raise HostError(
+                f"the socket {path} cannot be made: {error}", hint="use a shorter home"
+            ) from error
+        sock.setblocking(False)
+        yield sock
+    path.unlink(missing_ok=True)
+
+
+def _forget(spec: MachineSpec) -> None:
+    """Remove the machine's files, and what a killed nspawn forgets."""
+    for directory in (spec.directory, PROPAGATE / spec.desktop_id):
+        if directory.exists():
+            shutil.rmtree(directory)
+    spec.root_mount.with_name(f".#{spec.root_mount.name}.lck").unlink(missing_ok=True)
+
+
+def _console(spec: MachineSpec) -> Console:
+    return Console(spec.directory / "console", spec.console)
+
+
+def _explain(code: int | None) -> str:
+    match code:
+        case None:
+            return "the container has ended"
+        case 0:
+            return "the container powered off"
+        case _ if code == REBOOTED:
+            return "the container asked for a reboot"
+        case _ if code < 0:
+            return f"the container was killed by {signal.Signals(-code).name}"
+        case _:
+            return f"the container failed with exit code {code}"
