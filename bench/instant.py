@@ -15,22 +15,21 @@ from typing import Any
 
 from bench.report import percentiles, publish
 from bench.server import serving
-from oriel.client import Client
+from oriel.client import Oriel
 
 RIVAL = "qemu"
 
 
-def measure(client: Client, runtime: str, runs: int) -> tuple[list[float], list[dict[str, float]]]:
+def measure(client: Oriel, runtime: str, runs: int) -> tuple[list[float], list[dict[str, float]]]:
     """Seconds from asking to ready as the caller sees them, and the desktop's own timings by step."""
     seconds, steps = [], []
     for _ in range(runs):
         began = time.monotonic()
-        desktop = client.desktops.create(
-            f"bench-{secrets.token_hex(3)}", runtime=runtime, proxy="none", timeout_s=600
-        )
+        name = f"bench-{secrets.token_hex(3)}"
+        desktop = client.desktops.create(name, runtime=runtime, proxy="none", deadline_s=600)
         seconds.append(time.monotonic() - began)
-        steps.append(dict(desktop.timings))
-        client.desktops.delete(desktop.id)
+        steps.append(dict(desktop.info.timings))
+        desktop.delete()
     return seconds, steps
 
 

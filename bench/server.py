@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from oriel.client import Client
+from oriel.client import Oriel
 
 __all__ = ["ROOT", "serving"]
 
@@ -20,10 +20,10 @@ HOMES = Path(os.environ.get("ORIEL_TEST_HOME", "/var/lib/oriel-test"))
 
 
 @contextlib.contextmanager
-def serving() -> Iterator[Client]:
+def serving() -> Iterator[Oriel]:
     """A client of a server that is ready. Its own server uses the tests' image cache."""
     if url := os.environ.get("ORIEL_URL"):
-        with Client(url, os.environ["ORIEL_TOKEN"]) as client:
+        with Oriel(url, os.environ["ORIEL_TOKEN"]) as client:
             yield client
         return
     home = HOMES / "homes" / f"bench-{secrets.token_hex(3)}"
@@ -35,7 +35,7 @@ def serving() -> Iterator[Client]:
             subprocess.run(command, check=True, env=environment, stdin=subprocess.DEVNULL, stdout=out)
             out.seek(0)
             answer = json.loads(out.read().splitlines()[-1])
-        with Client(answer["url"], answer["token"]) as client:
+        with Oriel(answer["url"], answer["token"]) as client:
             yield client
     finally:
         subprocess.run(

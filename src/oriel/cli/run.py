@@ -13,20 +13,28 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from oriel.cli.serve import Serving, prepare_home
+from oriel.client import AsyncOriel, DesktopInfo
+from oriel.host.accounts import require_root
 from oriel.host.layout import Home, default_home
-from oriel.host.process import ProcessId, end, spawn, tail, wait_gone
+from oriel.host.process import ProcessId, end, spawn, wait_gone
+from oriel.host.records import read_json
+from oriel.image.build import Progress, build
 from oriel.model import wire
-from oriel.model.errors import HostError, LaunchError, OrielError, UnavailableError
+from oriel.model.errors import LaunchError, OrielError, UnavailableError
+from oriel.model.events import Event
 
 __all__ = ["main"]
 
 FIRST_DESKTOP = "first"
 RUNTIMES = ("auto", "firecracker", "qemu", "container")
 STOP_DEADLINE_S = 60
+DESKTOP_DEADLINE_S = 600  # a cold boot in full emulation on a busy host
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
         "--detach", action="store_true", help="return once ready; the last line is one JSON object"
     )
     made.add_argument("--stop", action="store_true", help="stop the controller; desktops go on")
+    made.add_argument("--no-desktop", action="store_true", help="do not make a first desktop")
     made.add_argument("--all", action="store_true", help="with --stop: the desktops too (their disks stay)")
     return made
 
@@ -59,7 +68,7 @@ class Phases:
         self._began = time.monotonic()
 
     @contextlib.contextmanager
-    def phase(self, name: str) -> Any:
+    def phase(self, name: str) -> Iterator[None]:
         began = time.monotonic()
         yield
         now = time.monotonic()
@@ -70,61 +79,103 @@ class Phases:
 
 async def stop(home: Home, *, desktops: bool) -> None:
     """Stop what serves `home`, in order; with `desktops` also every machine and keeper. Disks stay."""
-    record = running(home)
-    if desktops and record is None and any(home.desktops.glob("d-*")):
-        # Keepers may have outlived their controller: hostd alone is enough to stop them.
-        raise UnavailableError(
-            "nothing serves this home, so its desktops cannot be asked to stop",
-            hint="./run --detach first, then ./run --stop --all",
-        )
-    if record is None:
+    serving = Serving.of(home)
+    if serving is None:
+        if desktops and any(home.desktops.glob("d-*/keeper.sock")):
+            # Keepers outlive their controller, and hostd is the one that may end them.
+            raise UnavailableError(
+                "nothing serves this home, so nobody can stop its desktops",
+                hint="./run --detach --no-desktop, then ./run --stop --all",
+            )
         print("not running", file=sys.stderr)
         return
     if desktops:
         await wire.call(wire.unix(home.hostd_socket), "retire", deadline_s=STOP_DEADLINE_S)
-    identity = ProcessId(int(record["pid"]), int(record["started"]))
-    await end(identity, deadline_s=STOP_DEADLINE_S)
-    print(
-        "stopped" + (", desktops too; their disks are kept" if desktops else "; desktops go on"),
-        file=sys.stderr,
-    )
+    identity = ProcessId.of(serving.pid)
+    if identity is not None:
+        await end(identity, deadline_s=STOP_DEADLINE_S)
+    print("stopped" + (", desktops too; disks are kept" if desktops else "; desktops go on"), file=sys.stderr)
 
 
 async def up(options: argparse.Namespace, home: Home) -> None:
     """Everything up to the ready server and the first desktop; then wait with it, unless detached."""
     phases = Phases()
-    serving = running(home)
+    serving = Serving.of(home)
     if serving is None:
         await prepare_home(home)
         with phases.phase("golden image"):
-            await _ensure_image(home)
+            image = await _ensure_image(home)
+            print(f"  golden image {image}", file=sys.stderr)
         with phases.phase("hostd and controller"):
-            identity = await _start_serving(options, home)
+            serving = await _start_serving(options, home)
+        mine = True
     else:
-        identity = ProcessId(int(serving["pid"]), int(serving["started"]))
-        print(f"already serving this home (pid {identity.pid})", file=sys.stderr)
-    controller = json.loads(home.controller_record.read_text())
-    url, token = str(controller["url"]), home.admin_token.read_text().strip()
-    with phases.phase("first desktop"):
-        desktop = await _ensure_desktop(url, token, options.runtime)
-    link = f"{url}/desktops/{desktop['name']}#token={token}"
-    print(f"\nYour desktop: {link}\nAll desktops: {url}/#token={token}\n", file=sys.stderr, flush=True)
+        print(f"already serving this home (pid {serving.pid})", file=sys.stderr)
+        mine = False
+    async with AsyncOriel(home=home.root) as client:
+        with phases.phase("first desktop"):
+            desktop = None if options.no_desktop else await _ensure_desktop(client, options.runtime)
+        result = await _result(client, home, desktop)
+    _tell(result, desktop)
     if options.detach:
-        result = {"url": url, "token": token, "runtime": desktop["runtime"], "isolation": desktop["isolation"],
-                  "home": str(home.root), "pid": controller["pid"]}  # fmt: skip
         print(json.dumps(result), flush=True)
-        return
-    print(link, flush=True)
-    if serving is None:
-        await _stay(identity)
+    elif mine:
+        await _stay(serving)
 
 
-async def _ensure_image(home: Home) -> None:
-    raise NotImplementedError
+def _tell(result: Mapping[str, Any], desktop: DesktopInfo | None) -> None:
+    """Links for people, on stderr. The token is in the fragment, which no browser sends or logs."""
+    say = partial(print, file=sys.stderr, flush=True)
+    say(f"\nAll desktops   {result['url']}/#token={result['token']}")
+    if desktop is not None:
+        say(f"Your desktop   {result['url']}/desktops/{desktop.name}#token={result['token']}\n")
 
 
-async def _start_serving(options: argparse.Namespace, home: Home) -> ProcessId:
-    """Start `oriel serve` in a session of its own; its identity once it says that it is ready."""
+async def _result(client: AsyncOriel, home: Home, desktop: DesktopInfo | None) -> dict[str, Any]:
+    """The JSON object of `--detach` (CONTRACT). Without a desktop: what a new one would get."""
+    if desktop is None:
+        runtimes = (await client.host())["runtimes"]
+        runtime = next((name for name, probe in runtimes.items() if probe["works"]), "")
+        isolation = runtimes[runtime]["isolation"] if runtime else ""
+    else:
+        runtime, isolation = desktop.runtime, desktop.isolation
+    record = read_json(home.controller_record) or {}
+    return {
+        "url": client.access.url,
+        "token": client.access.token.reveal(),
+        "runtime": runtime,
+        "isolation": isolation,
+        "home": str(home.root),
+        "pid": record.get("pid"),
+    }
+
+
+async def _ensure_image(home: Home) -> str:
+    """The id of the current plan's golden image, built if it is not there."""
+
+    def tell(step: Progress) -> None:
+        print(f"  {step}", file=sys.stderr, flush=True)
+
+    return (await build("default", home, tell)).id
+
+
+async def _ensure_desktop(client: AsyncOriel, runtime: str | None) -> DesktopInfo:
+    """The newest desktop; the first one is made here. One that is starting is waited for."""
+    known = await client.desktops.list()
+    desktop = known[0] if known else await client.desktops.create(FIRST_DESKTOP, runtime=runtime, wait=False)
+    if desktop.info.state in ("creating", "starting"):
+
+        def tell(event: Event) -> None:
+            seconds = event.data.get("seconds")
+            if event.kind.startswith("step.") and seconds is not None:
+                print(f"    {event.kind[5:]:12} {seconds:6.2f} s", file=sys.stderr, flush=True)
+
+        await desktop.wait_ready(deadline_s=DESKTOP_DEADLINE_S, on_event=tell)
+    return desktop.info
+
+
+async def _start_serving(options: argparse.Namespace, home: Home) -> Serving:
+    """Start `oriel serve` in a session of its own; back once it says that it is ready."""
     reader, writer = os.pipe()
     arguments = ["--home", str(home.root), "--ready-fd", str(writer)]
     for name in ("host", "port"):
@@ -132,27 +183,37 @@ async def _start_serving(options: argparse.Namespace, home: Home) -> ProcessId:
             arguments += [f"--{name}", str(value)]
     home.serve_log.touch(mode=0o640)
     mark = home.serve_log.stat().st_size
-    process = spawn(
-        [sys.executable, "-m", "oriel.cli.main", "serve", *arguments], log=home.serve_log, pass_fds=[writer]
-    )
+    settings = {name: value for name, value in os.environ.items() if name.startswith("ORIEL_")}
+    command = [sys.executable, "-m", "oriel.cli.main", "serve", *arguments]
+    process = spawn(command, log=home.serve_log, pass_fds=[writer], env=settings)
     os.close(writer)
-    loop = asyncio.get_running_loop()
-    pipe = asyncio.StreamReader()
-    transport, _ = await loop.connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(pipe), os.fdopen(reader, "rb")
-    )
-    said = await pipe.readline()
-    transport.close()
-    identity = ProcessId.of(process.pid)
-    if not said or identity is None:
+    # Ends with the ready line, or with the end of file when `serve` has failed.
+    said = await asyncio.to_thread(os.read, reader, 4096)
+    os.close(reader)
+    serving = Serving.of(home)
+    if not said or serving is None:
         process.wait()
-        message = home.serve_log.read_bytes()[mark:].decode(errors="replace").strip()
-        raise LaunchError(message or "oriel serve ended without a word", hint=f"its log: {home.serve_log}")
-    return identity
+        text = home.serve_log.read_bytes()[mark:].decode(errors="replace")
+        raise _failure(text, home)
+    return serving
 
 
-async def _stay(identity: ProcessId) -> None:
+def _failure(text: str, home: Home) -> OrielError:
+    """What `oriel serve` said before it ended, as the error it was."""
+    lines = [line for line in text.strip().splitlines() if line]
+    hint = next((line.removeprefix("hint: ") for line in lines if line.startswith("hint: ")), "")
+    message = next((line.removeprefix("error: ") for line in lines if line.startswith("error: ")), "")
+    return LaunchError(
+        message or text.strip() or "oriel serve ended without a word",
+        hint=hint or f"its log: {home.serve_log}",
+    )
+
+
+async def _stay(serving: Serving) -> None:
     """In the foreground: until the server ends or Ctrl-C, which stops it; desktops go on."""
+    identity = ProcessId.of(serving.pid)
+    if identity is None:
+        return
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, identity.signal, signal.SIGTERM)
@@ -171,8 +232,7 @@ def main() -> int:
         parser().error("--all goes with --stop")
     home = Home((options.home or default_home()).resolve())
     try:
-        if os.geteuid() != 0:
-            raise HostError("./run needs root for machines and namespaces", hint="run it with sudo")
+        require_root("./run")
         asyncio.run(stop(home, desktops=options.all) if options.stop else up(options, home))
     except KeyboardInterrupt:
         return 1
