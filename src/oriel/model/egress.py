@@ -76,12 +76,13 @@ class EgressSpec:
             faults.append(Fault("mode", f"must be one of {', '.join(EgressMode)}"))
         if faults:
             raise InvalidError.of(faults)
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in policy.items()}
         return EgressSpec(
             mode=EgressMode(data["mode"]),
             proxy=data.get("proxy", ""),
             upstreams=tuple(Secret(url) for url in data.get("upstreams", ())),
             failover=data.get("failover", False),
-            policy=Policy(**{k: tuple(v) if isinstance(v, list) else v for k, v in policy.items()}),
+            policy=Policy(**values),
             direct_allow=tuple(data.get("direct_allow", ())),
             upstream_ca=data.get("upstream_ca", ""),
         )

@@ -1,0 +1,112 @@
+"""`python -m oriel.egress`: the gateway of one desktop, started by its keeper.
+
+Works with the sockets it is given and as the user it is started as; the secrets come over the control
+pair, live in this process's memory only, and go with it when the pair closes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import ctypes
+import functools
+import gc
+import resource
+import signal
+import socket
+import sys
+
+from oriel.egress.explicit import serve_explicit
+from oriel.egress.gateway import Gateway
+from oriel.egress.listener import listen_dns_tcp, listen_dns_udp, listen_tcp, log
+from oriel.egress.service import Outbox, serve_control
+from oriel.egress.transparent import serve_transparent
+from oriel.model.errors import WireError
+from oriel.model.wire import MAX_LINE
+
+PR_SET_DUMPABLE = 4  # linux/prctl.h
+PR_SET_NO_NEW_PRIVS = 38
+SWEEP_S = 30.0
+
+
+def main() -> int:
+    """0 when the keeper closed the control pair, 1 if it broke the protocol."""
+    options = _parse_arguments()
+    harden()
+    with contextlib.suppress(KeyboardInterrupt):
+        return asyncio.run(_run(options))
+    return 0
+
+
+def harden() -> None:
+    """No core dump, no peeking by others of the same user, no new privileges; many descriptors."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    for option, value in ((PR_SET_DUMPABLE, 0), (PR_SET_NO_NEW_PRIVS, 1)):
+        if libc.prctl(option, value, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "prctl failed")
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+async def _run(options: argparse.Namespace) -> int:
+    outbox = Outbox()
+    gateway = Gateway(outbox.emit)
+    control = socket.socket(fileno=options.control_fd)
+    reader, writer = await asyncio.open_connection(sock=control, limit=MAX_LINE)
+    outbox.connect(writer)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, reader.feed_eof)
+    code = 0
+    async with asyncio.TaskGroup() as group:
+        _listen(options, gateway, group)
+        sweeping = group.create_task(_sweep(gateway))
+        gc.freeze()  # what is alive now stays: collections need not look at it again
+        log("info", "ready")
+        try:
+            await serve_control(gateway, reader, outbox, group)
+        except (OSError, WireError) as error:
+            log("error", "the control pair broke", reason=str(error))
+            code = 1
+        sweeping.cancel()
+        gateway.close()
+        # Whatever still runs serves a guest whose gateway is gone.
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+    writer.close()
+    return code
+
+
+def _listen(options: argparse.Namespace, gateway: Gateway, group: asyncio.TaskGroup) -> None:
+    if options.proxy_fd is not None:
+        explicit = functools.partial(serve_explicit, gateway)
+        listen_tcp(socket.socket(fileno=options.proxy_fd), explicit, group)
+    if options.transparent_fd is not None:
+        captured = functools.partial(serve_transparent, gateway)
+        listen_tcp(socket.socket(fileno=options.transparent_fd), captured, group)
+    if options.dns_udp_fd is not None:
+        listen_dns_udp(socket.socket(fileno=options.dns_udp_fd), gateway.names)
+    if options.dns_tcp_fd is not None:
+        listen_dns_tcp(socket.socket(fileno=options.dns_tcp_fd), gateway.names, group)
+
+
+async def _sweep(gateway: Gateway) -> None:
+    while True:
+        await asyncio.sleep(SWEEP_S)
+        gateway.sweep_idle()
+
+
+def _parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="oriel.egress", description="The gateway of one desktop.")
+    parser.add_argument("--control-fd", type=int, required=True, help="one end of a socket pair")
+    parser.add_argument("--proxy-fd", type=int, help="listening TCP socket of the explicit proxy")
+    parser.add_argument("--transparent-fd", type=int, help="listening TCP socket for captured connections")
+    parser.add_argument("--dns-udp-fd", type=int, help="bound UDP socket of the DNS server")
+    parser.add_argument("--dns-tcp-fd", type=int, help="listening TCP socket of the DNS server")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Fakes of the outside world: real servers, for everyone's tests."""
