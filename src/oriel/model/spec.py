@@ -12,6 +12,7 @@ from oriel.model.errors import Fault, InvalidError
 
 __all__ = [
     "DESKTOP_ID",
+    "IMAGE_ID",
     "LIMITS",
     "NAME",
     "DesktopSpec",
@@ -26,6 +27,8 @@ __all__ = [
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
 # Chosen by the controller, checked again by hostd: it becomes part of paths and of the namespace's name.
 DESKTOP_ID = re.compile(r"d-[a-z2-7]{10}\Z")
+# A recipe's name and the hash of its plan.
+IMAGE_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}@[0-9a-f]{12}\Z")
 
 
 class Runtime(StrEnum):
@@ -99,7 +102,7 @@ def _spec_faults(data: Mapping[str, Any]) -> list[Fault]:
         ("id", DESKTOP_ID, "d- and ten of a-z2-7"),
         ("name", NAME, "1 to 63 of a-z, 0-9 and -, not beginning or ending with -"),
         ("session_id", re.compile(r"[A-Za-z0-9_.-]{1,64}\Z"), "1 to 64 of A-Z a-z 0-9 _ . -"),
-        ("image", re.compile(r"[a-z0-9][a-z0-9-]{0,62}@[0-9a-f]{12}\Z"), "NAME@VERSION"),
+        ("image", IMAGE_ID, "NAME@VERSION"),
     ):
         value = data.get(key)
         if not isinstance(value, str) or not pattern.match(value):
