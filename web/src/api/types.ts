@@ -1,0 +1,89 @@
+// What the public API answers with: docs/reference, and /openapi.json.
+
+export type State =
+  | "creating"
+  | "starting"
+  | "running"
+  | "pausing"
+  | "paused"
+  | "resuming"
+  | "stopping"
+  | "stopped"
+  | "deleting"
+  | "failed";
+
+export type Isolation = "vm" | "emulated-vm" | "container";
+
+export type Mode = "control" | "view";
+
+export interface Screen {
+  width: number;
+  height: number;
+}
+
+export interface Desktop {
+  id: string;
+  name: string;
+  owner: string;
+  session_id: string;
+  state: State;
+  runtime: string;
+  isolation: Isolation | null;
+  image: string;
+  vcpus: number;
+  memory_mib: number;
+  disk_gib: number;
+  screen: Screen;
+  /** A proxy's name, or "direct", or "none". */
+  proxy: string | null;
+  viewer_url: string;
+  created_at: string;
+  ready_at: string | null;
+  timings: Record<string, number>;
+  error: DesktopError | string | null;
+}
+
+/** Why a desktop failed. */
+export interface DesktopError {
+  code?: string;
+  message?: string;
+  detail?: string;
+  hint?: string;
+  console?: string;
+}
+
+export interface OrielEvent {
+  id: string;
+  kind: string;
+  at: string;
+  desktop: string;
+  message: string;
+  data: Record<string, unknown>;
+}
+
+export interface Page<T> {
+  items: T[];
+  next: string | null;
+}
+
+export interface Session {
+  user: string;
+  role: string;
+}
+
+export interface Ticket {
+  ticket: string;
+  viewer_url: string;
+  expires_at: string;
+}
+
+export interface Redeemed {
+  desktop: Desktop | string;
+  mode: Mode;
+  grant: string;
+}
+
+export interface Fault {
+  field: string;
+  problem: string;
+}

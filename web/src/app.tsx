@@ -1,0 +1,59 @@
+import { useEffect, useMemo } from "preact/hooks";
+import { Client } from "./api/client";
+import { useCell } from "./cell";
+import { Desktops } from "./desktops";
+import { Login } from "./login";
+import { Button } from "./parts/button";
+import { go, route } from "./route";
+import { client, desktops, type Grant, who } from "./session";
+import { TablePage } from "./tables/page";
+import { text } from "./text";
+import { View } from "./view/view";
+import { Header } from "./wall/header";
+import { Palette } from "./wall/palette";
+import { Wall } from "./wall/wall";
+
+/** Which screen is shown, by who looks and by the address. */
+export function App() {
+  const viewer = useCell(who);
+  const here = useCell(route);
+  if (viewer.kind === "unknown") return null;
+  if (viewer.kind === "nobody") return <Login problem={viewer.problem} />;
+  if (viewer.kind === "guest") return <GuestView grant={viewer.grant} />;
+  return (
+    <>
+      {here.at === "wall" && <Wall />}
+      {here.at === "desktop" && (
+        <View key={here.name} name={here.name} mode="control" client={client} source={desktops} guest={false} />
+      )}
+      {here.at === "table" && <TablePage key={here.table} table={here.table} />}
+      {here.at === "nowhere" && <Nowhere />}
+      <Palette />
+    </>
+  );
+}
+
+/** The view of someone who came by a link: one desktop, and nothing else of Oriel. */
+function GuestView({ grant }: { grant: Grant }) {
+  const [own, source] = useMemo(() => {
+    const made = new Client(grant.grant);
+    return [made, new Desktops(made, grant.desktop)];
+  }, [grant]);
+  useEffect(() => {
+    source.start();
+    return () => source.stop();
+  }, [source]);
+  return <View name={grant.desktop} mode={grant.mode} client={own} source={source} guest />;
+}
+
+function Nowhere() {
+  return (
+    <>
+      <Header />
+      <main id="main" class="empty">
+        <p>{text.problem.pageNotFound}</p>
+        <Button onClick={() => go("/")}>{text.nav.desktops}</Button>
+      </main>
+    </>
+  );
+}

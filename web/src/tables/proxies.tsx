@@ -1,0 +1,107 @@
+import { useState } from "preact/hooks";
+import { moment } from "../amount";
+import { part } from "../api/client";
+import { asProblem, type Problem } from "../api/problem";
+import { Button } from "../parts/button";
+import { Field } from "../parts/field";
+import { Notice } from "../parts/notice";
+import { client } from "../session";
+import { text } from "../text";
+import { AddForm } from "./add";
+import { type Column, DataTable, RemoveButton, useRows } from "./table";
+
+interface Proxy {
+  id: string;
+  name: string;
+  /** Without credentials. */
+  url?: string;
+  scheme?: string;
+  host?: string;
+  port?: number;
+  has_password: boolean;
+  created_at?: string;
+}
+
+const words = text.tables.proxies;
+
+const COLUMNS: readonly Column<Proxy>[] = [
+  { title: words.name, cell: (proxy) => <strong>{proxy.name}</strong> },
+  { title: words.address, cell: (proxy) => <code>{addressOf(proxy)}</code> },
+  { title: words.password, cell: (proxy) => (proxy.has_password ? words.hasPassword : words.noPassword) },
+  { title: words.added, cell: (proxy) => (proxy.created_at ? moment(proxy.created_at) : "") },
+];
+
+export function Proxies() {
+  const rows = useRows<Proxy>("/proxies");
+  const [name, setName] = useState("");
+  const [url, setUrl] = useState("");
+  const add = async (): Promise<void> => {
+    await client.post("/proxies", { name: name.trim(), url: url.trim() });
+    setName("");
+    setUrl("");
+    await rows.readAgain();
+  };
+  return (
+    <>
+      <AddForm label={words.add} fields={["name", "url"]} send={add}>
+        {(fault) => (
+          <>
+            <Field label={words.name} value={name} onValue={setName} fault={fault("name")} autocomplete="off" />
+            <Field
+              label={words.url}
+              secret
+              value={url}
+              onValue={setUrl}
+              fault={fault("url")}
+              help={words.urlHelp}
+              placeholder="http://user:password@host:port"
+              autocomplete="off"
+            />
+          </>
+        )}
+      </AddForm>
+      <DataTable
+        label={text.nav.proxies}
+        rows={rows}
+        columns={COLUMNS}
+        keyOf={(proxy) => proxy.id}
+        actions={(proxy) => (
+          <>
+            <Check proxy={proxy} />
+            <RemoveButton what={proxy.name} path={`/proxies/${part(proxy.id)}`} onRemoved={rows.readAgain} />
+          </>
+        )}
+      />
+    </>
+  );
+}
+
+/** Asks the server to try the proxy now; the answer stays in the row. */
+function Check({ proxy }: { proxy: Proxy }) {
+  const [said, setSaid] = useState<string | Problem | null>(null);
+  const [busy, setBusy] = useState(false);
+  const check = async (): Promise<void> => {
+    setBusy(true);
+    try {
+      const found = await client.post<{ exit_ip?: string }>(`/proxies/${part(proxy.id)}/check`);
+      setSaid(words.works(found.exit_ip ?? ""));
+    } catch (error) {
+      setSaid(asProblem(error));
+    } finally {
+      setBusy(false);
+    }
+  };
+  return (
+    <>
+      {typeof said === "string" && <span class="row-good" role="status">{said}</span>}
+      {said && typeof said !== "string" && <Notice problem={said} />}
+      <Button busy={busy} onClick={() => void check()}>
+        {busy ? words.checking : words.check}
+      </Button>
+    </>
+  );
+}
+
+function addressOf(proxy: Proxy): string {
+  return proxy.url ?? `${proxy.scheme ?? "http"}://${proxy.host ?? ""}:${proxy.port ?? ""}`;
+}

@@ -1,0 +1,181 @@
+import { useEffect, useRef, useState } from "preact/hooks";
+import type { Client } from "../api/client";
+import type { Desktop, Mode } from "../api/types";
+import { useCell } from "../cell";
+import type { Desktops } from "../desktops";
+import { ExitBadge, StateMark } from "../parts/badges";
+import { IconButton } from "../parts/button";
+import type { IconName } from "../parts/icons";
+import { go } from "../route";
+import { text } from "../text";
+import { ClipboardPanel } from "./clipboard";
+import { KeysPanel } from "./keys";
+import { SharePanel } from "./share";
+import { enterFullscreen, leaveFullscreen, useFullscreen } from "./fullscreen";
+import { useShortcuts, withShortcut } from "./shortcuts";
+import type { Viewing } from "./viewing";
+
+interface BarProps {
+  desktop: Desktop;
+  viewing: Viewing;
+  client: Client;
+  source: Desktops;
+  mode: Mode;
+  guest: boolean;
+  fitted: boolean;
+  onFit: (fitted: boolean) => void;
+}
+
+type Panel = "keys" | "clipboard" | "share";
+
+interface Tool {
+  id: string;
+  icon: IconName;
+  label: string;
+  /** The letter of its shortcut. */
+  letter: string;
+  act: () => void;
+  panel?: Panel;
+  pressed?: boolean;
+}
+
+const LINGER_MS = 1600;
+
+/** The controls at the top edge: away while the desktop is live, back when the pointer or a key asks. */
+export function Bar(props: BarProps) {
+  const { desktop, viewing, guest, mode } = props;
+  const [panel, setPanel] = useState<Panel | null>(null);
+  const live = useCell(viewing.phase).at === "live";
+  const shown = useReveal(live, panel !== null);
+  const full = useFullscreen();
+  const tools = toolsOf(props, full, (wanted) => {
+    shown.show();
+    setPanel(panel === wanted ? null : wanted);
+  });
+  useShortcuts((letter) => {
+    if (letter === "M") shown.toggle();
+    else if (letter === "W" && !guest) go("/");
+    else tools.find((tool) => tool.letter === letter)?.act();
+  });
+  const backToScreen = (): void => {
+    setPanel(null);
+    shown.hide();
+    viewing.screen.value?.focus();
+  };
+  return (
+    <div
+      class={shown.on ? "bar-zone shown" : "bar-zone"}
+      ref={shown.zone}
+      onPointerEnter={shown.show}
+      onPointerLeave={shown.linger}
+      onKeyDown={(event) => event.key === "Escape" && backToScreen()}
+    >
+      <button class="bar-handle" type="button" aria-label={text.view.showBar} onClick={shown.toggle} />
+      <div class="bar" role="toolbar" aria-label={text.view.bar} inert={!shown.on}>
+        {!guest && (
+          <IconButton icon="grid" label={withShortcut(text.view.toWall, "W")} onClick={() => go("/")} />
+        )}
+        <strong class="bar-name">{desktop.name}</strong>
+        <ConnectionMark viewing={viewing} desktop={desktop} mode={mode} />
+        <span class="wide">
+          <ExitBadge proxy={desktop.proxy} />
+        </span>
+        <span class="bar-space" />
+        {tools.map((tool) => (
+          <IconButton
+            key={tool.id}
+            icon={tool.icon}
+            label={withShortcut(tool.label, tool.letter)}
+            {...(tool.panel && { expanded: panel === tool.panel })}
+            onClick={tool.act}
+          />
+        ))}
+      </div>
+      {panel && shown.on && (
+        <div class="panel">
+          {panel === "keys" && <KeysPanel viewing={viewing} />}
+          {panel === "clipboard" && <ClipboardPanel viewing={viewing} mode={mode} />}
+          {panel === "share" && <SharePanel client={props.client} desktop={desktop} />}
+        </div>
+      )}
+    </div>
+  );
+}
+
+function ConnectionMark({ viewing, desktop, mode }: { viewing: Viewing; desktop: Desktop; mode: Mode }) {
+  const phase = useCell(viewing.phase);
+  if (phase.at !== "live") return <StateMark state={desktop.state} />;
+  return (
+    <span class="state running">
+      <span class="state-dot" aria-hidden="true" />
+      {mode === "view" ? text.view.liveView : text.view.live}
+    </span>
+  );
+}
+
+function toolsOf(props: BarProps, full: boolean, toggle: (panel: Panel) => void): Tool[] {
+  const { desktop, viewing, source, guest, mode, fitted, onFit } = props;
+  const drives = mode === "control";
+  const running = desktop.state === "running";
+  const tools: (Tool | false)[] = [
+    running && drives && { id: "keys", icon: "keyboard", label: text.view.keys, letter: "K", act: () => toggle("keys"), panel: "keys" },
+    running && { id: "clipboard", icon: "clipboard", label: text.view.clipboard, letter: "C", act: () => toggle("clipboard"), panel: "clipboard" },
+    running && { id: "shot", icon: "camera", label: text.view.screenshot, letter: "S", act: () => void save(viewing, desktop.name) },
+    running && { id: "fit", icon: "fit", label: fitted ? text.view.actual : text.view.fit, letter: "Z", act: () => onFit(!fitted) },
+    running && !guest && { id: "share", icon: "share", label: text.view.share, letter: "L", act: () => toggle("share"), panel: "share" },
+    running && !guest && { id: "stop", icon: "stop", label: text.view.stop, letter: "Q", act: () => void source.shutDown(desktop) },
+    {
+      id: "full",
+      icon: full ? "shrink" : "expand",
+      label: full ? text.view.leaveFullscreen : text.view.fullscreen,
+      letter: "F",
+      act: () => void (full ? leaveFullscreen() : enterFullscreen()),
+    },
+  ];
+  return tools.filter((tool) => tool !== false);
+}
+
+/** Whether the bar is out. It always is while there is no live screen under it, and while `held`. */
+function useReveal(live: boolean, held: boolean) {
+  const [wanted, setWanted] = useState(true);
+  const zone = useRef<HTMLDivElement>(null);
+  const timer = useRef(0);
+  const show = (): void => {
+    clearTimeout(timer.current);
+    setWanted(true);
+  };
+  const hide = (): void => {
+    clearTimeout(timer.current);
+    setWanted(false);
+  };
+  const linger = (): void => {
+    clearTimeout(timer.current);
+    timer.current = window.setTimeout(() => {
+      if (!zone.current?.matches(":hover, :focus-within")) setWanted(false);
+    }, LINGER_MS);
+  };
+  useEffect(() => {
+    // It is seen for a moment, so that people know where it went.
+    if (live) linger();
+    return () => clearTimeout(timer.current);
+  }, [live]);
+  const on = wanted || !live || held;
+  const toggle = (): void => {
+    if (wanted) return hide();
+    show();
+    // Not before it is drawn: what is inert takes no focus.
+    requestAnimationFrame(() => zone.current?.querySelector<HTMLElement>(".bar .icon-button")?.focus());
+  };
+  return { on, zone, show, hide, linger, toggle };
+}
+
+async function save(viewing: Viewing, name: string): Promise<void> {
+  const picture = await viewing.screen.value?.picture();
+  if (!picture) return;
+  const anchor = document.createElement("a");
+  anchor.href = URL.createObjectURL(picture);
+  anchor.download = `${name} ${new Date().toISOString().slice(0, 19).replaceAll(":", "-")}.png`;
+  anchor.click();
+  // The download has its own reference by the next turn.
+  setTimeout(() => URL.revokeObjectURL(anchor.href));
+}

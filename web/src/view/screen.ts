@@ -1,0 +1,130 @@
+import type RFB from "@novnc/novnc";
+
+export interface ScreenEvents {
+  /** The first real picture is painted. */
+  onPicture(): void;
+  /** The desktop's clipboard has changed. What comes from a desktop is never trusted: plain text only. */
+  onClipboard(text: string): void;
+  /** The connection has ended, by whatever cause; `last` is a copy of what was on the screen. */
+  onEnd(last: HTMLCanvasElement | null): void;
+}
+
+export interface Key {
+  keysym: number;
+  code: string | null;
+}
+
+/** The viewer is a part of its own, so that the wall does not wait for it. */
+export const loadViewer = (): Promise<typeof RFB> => import("@novnc/novnc").then((module) => module.default);
+
+/** One connection to a desktop's screen, by RFB over a WebSocket. Made anew for every try. */
+export class RemoteScreen {
+  private readonly rfb: RFB;
+  private pictured = false;
+  private ended = false;
+
+  /** Connects at once and shows the screen inside `holder`; whatever happens is told to `events`. */
+  constructor(
+    Rfb: typeof RFB,
+    private readonly holder: HTMLElement,
+    path: string,
+    ticket: string,
+    private readonly events: ScreenEvents,
+  ) {
+    const url = `${location.origin.replace(/^http/, "ws")}/v1${path}`;
+    const socket = new WebSocket(url, [`ticket.${ticket}`, "binary"]);
+    // Before RFB listens: its own listener takes the canvas away.
+    socket.addEventListener("close", () => this.end());
+    this.rfb = new Rfb(holder, socket, { shared: true });
+    this.rfb.background = "transparent";
+    this.rfb.addEventListener("connect", () => this.awaitPicture());
+    this.rfb.addEventListener("clipboard", (event) => events.onClipboard(event.detail.text));
+  }
+
+  set viewOnly(on: boolean) {
+    this.rfb.viewOnly = on;
+  }
+
+  /** Whether the picture is scaled to the window, or shown pixel by pixel. */
+  set fitted(on: boolean) {
+    this.rfb.scaleViewport = on;
+  }
+
+  focus(): void {
+    this.rfb.focus({ preventScroll: true });
+  }
+
+  /** Press and release keys: all down in order, then up in reverse. */
+  press(chord: readonly Key[]): void {
+    for (const key of chord) this.hold(key, true);
+    for (const key of [...chord].reverse()) this.hold(key, false);
+  }
+
+  hold(key: Key, down: boolean): void {
+    this.rfb.sendKey(key.keysym, key.code, down);
+  }
+
+  paste(text: string): void {
+    this.rfb.clipboardPasteFrom(text);
+  }
+
+  picture(): Promise<Blob | null> {
+    return new Promise((resolve) => this.rfb.toBlob(resolve, "image/png"));
+  }
+
+  close(): void {
+    if (this.ended) return;
+    this.ended = true;
+    this.rfb.disconnect();
+  }
+
+  private get canvas(): HTMLCanvasElement | null {
+    return this.holder.querySelector("canvas");
+  }
+
+  private awaitPicture(): void {
+    if (this.ended) return;
+    if (this.canvas && painted(this.canvas)) {
+      this.pictured = true;
+      this.events.onPicture();
+    } else {
+      requestAnimationFrame(() => this.awaitPicture());
+    }
+  }
+
+  private end(): void {
+    if (this.ended) return;
+    this.ended = true;
+    this.events.onEnd(this.pictured && this.canvas ? copyOf(this.canvas) : null);
+  }
+}
+
+/** The X keysym of a character (X11 protocol, appendix A: Latin-1 as it is, the rest with a flag). */
+export function keysymOf(character: string): number {
+  const point = character.codePointAt(0) ?? 0;
+  const latin1 = (point >= 0x20 && point <= 0x7e) || (point >= 0xa0 && point <= 0xff);
+  return latin1 ? point : 0x01000000 + point;
+}
+
+/** Whether all four corners have been painted: before, a canvas is transparent. */
+function painted(canvas: HTMLCanvasElement): boolean {
+  const { width, height } = canvas;
+  if (width === 0 || height === 0) return false;
+  const probe = document.createElement("canvas");
+  [probe.width, probe.height] = [2, 2];
+  const context = probe.getContext("2d", { willReadFrequently: true });
+  if (!context) return false;
+  for (const [x, y] of [[0, 0], [1, 0], [0, 1], [1, 1]] as const) {
+    context.drawImage(canvas, x * (width - 1), y * (height - 1), 1, 1, x, y, 1, 1);
+  }
+  const { data } = context.getImageData(0, 0, 2, 2);
+  return [3, 7, 11, 15].every((alpha) => data[alpha] !== 0);
+}
+
+function copyOf(canvas: HTMLCanvasElement): HTMLCanvasElement {
+  const copy = document.createElement("canvas");
+  copy.width = canvas.width;
+  copy.height = canvas.height;
+  copy.getContext("2d")?.drawImage(canvas, 0, 0);
+  return copy;
+}

@@ -1,0 +1,61 @@
+import { useState } from "preact/hooks";
+import { clock } from "../amount";
+import { type Client, part } from "../api/client";
+import { asProblem, type Problem } from "../api/problem";
+import type { Desktop, Mode, Ticket } from "../api/types";
+import { Button } from "../parts/button";
+import { CopyButton } from "../parts/copy";
+import { Choice, Field } from "../parts/field";
+import { Notice } from "../parts/notice";
+import { text } from "../text";
+
+const TTL_S = 3600;
+
+/** Makes a link that lets one other person in. */
+export function SharePanel({ client, desktop }: { client: Client; desktop: Desktop }) {
+  const [mode, setMode] = useState<Mode>("view");
+  const [made, setMade] = useState<Ticket | null>(null);
+  const [problem, setProblem] = useState<Problem | null>(null);
+  const make = async (): Promise<void> => {
+    try {
+      setMade(await client.post<Ticket>(`/desktops/${part(desktop.id)}/tickets`, { mode, ttl_s: TTL_S }));
+      setProblem(null);
+    } catch (error) {
+      setProblem(asProblem(error));
+    }
+  };
+  return (
+    <section class="share">
+      <p class="panel-help">{text.view.shareHelp}</p>
+      <Choice
+        label={text.view.shareMode}
+        value={mode}
+        options={[
+          ["view", text.view.shareView],
+          ["control", text.view.shareControl],
+        ]}
+        onValue={(value) => {
+          setMode(value as Mode);
+          setMade(null);
+        }}
+      />
+      {problem && <Notice problem={problem} />}
+      {made ? (
+        <>
+          <Field
+            label={text.view.shareLink}
+            value={new URL(made.viewer_url, location.origin).href}
+            help={text.view.shareUntil(clock(made.expires_at))}
+            readOnly
+            onValue={() => {}}
+          />
+          <CopyButton value={new URL(made.viewer_url, location.origin).href} />
+        </>
+      ) : (
+        <Button kind="primary" icon="share" onClick={() => void make()}>
+          {text.view.shareMake}
+        </Button>
+      )}
+    </section>
+  );
+}

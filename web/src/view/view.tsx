@@ -1,0 +1,119 @@
+import { useEffect, useRef, useState } from "preact/hooks";
+import type { Client } from "../api/client";
+import type { Desktop, Mode } from "../api/types";
+import { useCell } from "../cell";
+import type { Desktops } from "../desktops";
+import { useStill } from "../parts/still";
+import { text } from "../text";
+import { Bar } from "./bar";
+import { useClipboardInStep } from "./clipboard";
+import { Curtain } from "./curtain";
+import { loadViewer } from "./screen";
+import { Viewing } from "./viewing";
+
+export interface ViewProps {
+  name: string;
+  mode: Mode;
+  client: Client;
+  source: Desktops;
+  /** Without an account there is no wall to go back to, and nothing to start or stop. */
+  guest: boolean;
+}
+
+/** One desktop, edge to edge. */
+export function View(props: ViewProps) {
+  const { name, source } = props;
+  const list = useCell(source.list);
+  const problem = useCell(source.problem);
+  const found = list?.find((desktop) => desktop.name === name || desktop.id === name);
+  const seen = useRef<Desktop | undefined>(found);
+  seen.current = found ?? seen.current;
+  useEffect(() => {
+    document.title = `${name} · ${text.product}`;
+    document.documentElement.classList.add("viewing");
+    void loadViewer();
+    return () => document.documentElement.classList.remove("viewing");
+  }, [name]);
+  const desktop = seen.current;
+  if (!desktop) {
+    return (
+      <div class="view">
+        <Curtain gone={list !== null} problem={list === null ? problem : null} {...props} />
+      </div>
+    );
+  }
+  return <Opened key={desktop.id} desktop={desktop} gone={list !== null && !found} {...props} />;
+}
+
+function Opened({ desktop, gone, ...props }: ViewProps & { desktop: Desktop; gone: boolean }) {
+  const { client, mode } = props;
+  const holder = useRef<HTMLDivElement>(null);
+  const [viewing, setViewing] = useState<Viewing | null>(null);
+  const running = desktop.state === "running" && !gone;
+  useEffect(() => {
+    if (!holder.current) return;
+    const made = new Viewing(client, desktop.id, mode, holder.current);
+    setViewing(made);
+    return () => made.close();
+  }, [client, desktop.id, mode]);
+  useClipboardInStep(viewing, mode === "control");
+  useEffect(() => {
+    if (running) void viewing?.connect();
+    else viewing?.close();
+  }, [viewing, running]);
+  return (
+    <div class="view" data-desktop={desktop.name}>
+      {viewing && <Backdrop client={client} desktop={desktop} viewing={viewing} />}
+      <div class="view-screen" ref={holder} role="application" aria-label={text.view.screen(desktop.name)} />
+      {viewing && <Over desktop={desktop} gone={gone} viewing={viewing} {...props} />}
+    </div>
+  );
+}
+
+/** Everything that lies over the screen. */
+function Over({ desktop, gone, viewing, ...props }: ViewProps & OverProps) {
+  const phase = useCell(viewing.phase);
+  const screen = useCell(viewing.screen);
+  const [fitted, setFitted] = useState(true);
+  useEffect(() => {
+    if (screen) screen.fitted = fitted;
+  }, [screen, fitted]);
+  useEffect(() => {
+    if (phase.at === "live") screen?.focus();
+  }, [screen, phase.at]);
+  return (
+    <>
+      {phase.at !== "live" && <Curtain desktop={desktop} gone={gone} viewing={viewing} problem={null} {...props} />}
+      <Bar
+        desktop={desktop}
+        viewing={viewing}
+        fitted={fitted}
+        onFit={setFitted}
+        {...props}
+      />
+    </>
+  );
+}
+
+interface OverProps {
+  desktop: Desktop;
+  gone: boolean;
+  viewing: Viewing;
+}
+
+/** What is seen until the first real picture: the last frame, or the latest still. */
+function Backdrop({ client, desktop, viewing }: { client: Client; desktop: Desktop; viewing: Viewing }) {
+  const phase = useCell(viewing.phase);
+  const lastFrame = useCell(viewing.lastFrame);
+  const still = useStill(client, desktop.id, 0, true);
+  const holder = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    holder.current?.replaceChildren(...(lastFrame ? [lastFrame] : []));
+  }, [lastFrame]);
+  return (
+    <div class={phase.at === "live" ? "backdrop away" : "backdrop"} aria-hidden="true">
+      {!lastFrame && still && <img class="backdrop-still" src={still} alt="" />}
+      <div class="backdrop-frame" ref={holder} />
+    </div>
+  );
+}

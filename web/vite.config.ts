@@ -1,0 +1,17 @@
+import { defineConfig } from "vitest/config";
+
+// The controller serves web/dist as it is. `npm run dev` serves the page from its sources and passes
+// the API on to a controller that runs beside it.
+const controller = "http://127.0.0.1:8080";
+
+export default defineConfig({
+  build: {
+    target: "es2022",
+    // A data: address for a small file would need an exception in the content security policy.
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+    reportCompressedSize: true,
+  },
+  server: { proxy: { "/v1": { target: controller, ws: true } } },
+  test: { include: ["tests/**/*.test.ts"], environment: "node" },
+});
