@@ -13,6 +13,11 @@ __all__ = ["Arguments"]
 _MISSING: Any = object()
 
 
+def _sound(value: object) -> bool:
+    """A string the system can take: without NUL and without half a character."""
+    return isinstance(value, str) and "\0" not in value and not any("\ud800" <= c <= "\udfff" for c in value)
+
+
 class Arguments:
     """Each taker notes a fault and gives back a harmless value; `done` raises what was noted.
 
@@ -47,7 +52,7 @@ class Arguments:
         value = self.any(name, default)
         if value is _MISSING or value is default:
             return "" if value is _MISSING else value
-        if not isinstance(value, str) or "\0" in value or (pattern and not re.fullmatch(pattern, value)):
+        if not _sound(value) or (pattern and not re.fullmatch(pattern, value)):
             self.fault(name, f"must be {what}")
             return ""
         if len(value) > limit:
@@ -89,7 +94,7 @@ class Arguments:
         value = self.any(name, default)
         if value is _MISSING or value is default:
             return [] if value is _MISSING else value
-        if not isinstance(value, list) or any(not isinstance(item, str) or "\0" in item for item in value):
+        if not isinstance(value, list) or not all(_sound(item) for item in value):
             self.fault(name, "must be a list of texts")
             return []
         return value
@@ -97,9 +102,7 @@ class Arguments:
     def table(self, name: str) -> dict[str, str]:
         """An object whose values are strings; empty if absent."""
         value = self.any(name, {})
-        if not isinstance(value, dict) or any(
-            not isinstance(item, str) or "\0" in key + item for key, item in value.items()
-        ):
+        if not isinstance(value, dict) or not all(_sound(item) for pair in value.items() for item in pair):
             self.fault(name, "must be an object of texts")
             return {}
         return value

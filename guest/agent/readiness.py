@@ -50,6 +50,7 @@ class _Watch:
         self._loop = asyncio.get_running_loop()
         self.result: asyncio.Future[list[Window]] = self._loop.create_future()
         self._seen: list[Window] = []
+        self._followed: set[int] = set()
         self._damage = 0
         self._changed = False
         self._drawn: list[Rect] = []
@@ -96,6 +97,13 @@ class _Watch:
 
     def _look(self, display: Any) -> None:
         self._seen = list_windows(display, look=lambda window: window.kind in self._kinds)
+        for window in self._seen:
+            if window.id not in self._followed:  # for its title and class, which may come late
+                from Xlib import X
+
+                self._followed.add(window.id)
+                resource = display.create_resource_object("window", window.id)
+                resource.change_attributes(event_mask=X.PropertyChangeMask)
         if not self._missing_kinds():
             display.damage_destroy(self._damage)
             self._display.unlisten(self)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ class ScreenSize:
             await self._display.up()
             loss = _Loss()
             with contextlib.suppress(OrielError):
-                await self._display.use(lambda display, loss=loss: self._apply(display, loss))  # type: ignore[misc]
+                await self._display.use(partial(self._apply, loss=loss))
                 await loss.happened.wait()
 
     def _apply(self, display: Any, loss: _Loss) -> None:

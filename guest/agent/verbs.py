@@ -6,8 +6,9 @@ import asyncio
 import re
 import time
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent.arguments import Arguments
 from agent.display import Display
@@ -15,6 +16,11 @@ from agent.settings import Settings
 from agent.size import ScreenSize
 from oriel import __version__
 from oriel.model.wire import Call, Handler
+
+if TYPE_CHECKING:
+    from agent.clipboard import Clipboard
+    from agent.files import Files
+    from agent.input import Input
 
 __all__ = ["Verbs"]
 
@@ -33,6 +39,24 @@ class Verbs:
         """Once the event loop runs."""
         self.screen.resume()
 
+    @cached_property
+    def _input(self) -> Input:
+        from agent.input import Input
+
+        return Input(self.display)
+
+    @cached_property
+    def _clipboard(self) -> Clipboard:
+        from agent.clipboard import Clipboard
+
+        return Clipboard(self.display)
+
+    @cached_property
+    def _files(self) -> Files:
+        from agent.files import Files
+
+        return Files(self.settings.user)
+
     def handlers(self) -> dict[str, Handler]:
         return {
             "hello": self.hello,
@@ -41,7 +65,14 @@ class Verbs:
             "windows": self.windows,
             "screenshot": self.screenshot,
             "cursor": self.cursor,
+            "input": self.input,
+            "clipboard_get": self.clipboard_get,
+            "clipboard_set": self.clipboard_set,
             "exec": self.exec,
+            "file_read": self.file_read,
+            "file_write": self.file_write,
+            "file_list": self.file_list,
+            "file_delete": self.file_delete,
             "connect": self.connect,
             "units": self.units,
             "shutdown": self.shutdown,
@@ -109,6 +140,43 @@ class Verbs:
         Arguments(call.args).done()
         x, y = await self.display.use(pointer)
         return {"x": x, "y": y}
+
+    async def input(self, call: Call) -> Mapping[str, Any]:
+        from agent.input import parse_events
+
+        await self._input.send(parse_events(call.args))
+        return {}
+
+    async def clipboard_get(self, call: Call) -> Mapping[str, Any]:
+        Arguments(call.args).done()
+        return {"text": await self._clipboard.get()}
+
+    async def clipboard_set(self, call: Call) -> Mapping[str, Any]:
+        from agent.clipboard import parse_text
+
+        await self._clipboard.set(parse_text(call.args))
+        return {}
+
+    async def file_read(self, call: Call) -> None:
+        from agent.files import parse_path
+
+        await self._files.read(call, parse_path(call.args))
+
+    async def file_write(self, call: Call) -> None:
+        from agent.files import parse_upload
+
+        await self._files.write(call, parse_upload(call.args))
+
+    async def file_list(self, call: Call) -> Mapping[str, Any]:
+        from agent.files import parse_listing
+
+        return await self._files.list(**parse_listing(call.args))
+
+    async def file_delete(self, call: Call) -> Mapping[str, Any]:
+        from agent.files import parse_deletion
+
+        await self._files.delete(**parse_deletion(call.args))
+        return {}
 
     async def exec(self, call: Call) -> None:
         from agent.execution import execute

@@ -75,7 +75,7 @@ def list_windows(display: Any, *, look: Callable[[Window], bool] = lambda _windo
     from Xlib.error import XError
 
     root = display.screen().root
-    managed = root.get_full_property(display.intern_atom("_NET_CLIENT_LIST"), Xatom.WINDOW)
+    managed = root.get_full_property(display.get_atom("_NET_CLIENT_LIST"), Xatom.WINDOW)
     stacked = _stacked(root)
     found = []
     for number in managed.value if managed else ():
@@ -106,14 +106,14 @@ def _describe(display: Any, root: Any, window: Any, stacked: list[tuple[int, Rec
     from Xlib import X, Xatom
 
     def atoms(name: str) -> list[int]:
-        found = window.get_full_property(display.intern_atom(name), Xatom.ATOM)
+        found = window.get_full_property(display.get_atom(name), Xatom.ATOM)
         return list(found.value) if found else []
 
     size = window.get_geometry()
     at = root.translate_coords(window, 0, 0)
     area = Rect(at.x, at.y, size.width, size.height)
     classes = window.get_wm_class() or ("", "")
-    dock = display.intern_atom("_NET_WM_WINDOW_TYPE_DOCK") in atoms("_NET_WM_WINDOW_TYPE")
+    dock = display.get_atom("_NET_WM_WINDOW_TYPE_DOCK") in atoms("_NET_WM_WINDOW_TYPE")
     frame = _frame_of(window, root)
     ids = [number for number, _ in stacked]
     above = [rect for _, rect in stacked[ids.index(frame) + 1 :]] if frame in ids else []
@@ -137,7 +137,7 @@ def _frame_of(window: Any, root: Any) -> int:
 
 def _title(display: Any, window: Any) -> str:
     for name in ("_NET_WM_NAME", "WM_NAME"):
-        found = window.get_full_property(display.intern_atom(name), 0)  # AnyPropertyType
+        found = window.get_full_property(display.get_atom(name), 0)  # AnyPropertyType
         if found and found.format == 8:
             value = found.value
             raw = value if isinstance(value, bytes) else str(value).encode()

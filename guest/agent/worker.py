@@ -69,7 +69,6 @@ class Worker:
         os.eventfd_write(self._wake, 1)
 
     def _live(self) -> None:
-        self.begin()
         while True:
             while self._jobs:
                 self._jobs.popleft()()
@@ -78,9 +77,6 @@ class Worker:
                 os.eventfd_read(self._wake)
             except BlockingIOError:
                 continue
-
-    def begin(self) -> None:
-        """Called once, in the thread, before the first job."""
 
     def idle(self, wake: int) -> None:
         """Return once `wake` is readable; a subclass may do other work meanwhile."""

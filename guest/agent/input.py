@@ -1,0 +1,217 @@
+"""`input`: pointer and keys by XTEST, in the order given."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from agent.arguments import Arguments
+from agent.display import Display
+from agent.keyboard import CAPS_LOCK, SHIFT_L, Keyboard, keysym_of_character, keysym_of_name
+from agent.ping import ping_focused
+from oriel.model.errors import Fault, InvalidError
+
+__all__ = ["Event", "Input", "parse_events"]
+
+MOST_EVENTS = 1000
+MOST_TEXT = 100_000  # characters
+MOST_WHEEL = 100  # notches
+RUN = 200  # characters typed in one turn of the display's thread, so that others get theirs
+COORDINATE = 65535
+WHEEL = {"dy": (4, 5), "dx": (6, 7)}  # X buttons for up, down; left, right
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One input event; what it does not use is 0. `keysyms`: of a key, one; of a text, one a character."""
+
+    type: str
+    x: int = 0
+    y: int = 0
+    button: int = 0
+    down: bool = False
+    keysyms: tuple[int, ...] = ()
+    dx: int = 0
+    dy: int = 0
+
+
+def parse_events(values: Mapping[str, Any]) -> list[Event]:
+    """The arguments of `input`; InvalidError naming every wrong field of every event."""
+    args = Arguments(values)
+    items = args.any("events")
+    events: list[Event] = []
+    if not isinstance(items, list) or not 1 <= len(items) <= MOST_EVENTS:
+        args.fault("events", f"must be a list of 1 to {MOST_EVENTS} events")
+        items = []
+    for index, item in enumerate(items):
+        if isinstance(item, dict):
+            inner = Arguments(item, path=f"events[{index}].", faults=args.faults)
+            events.append(_parse_event(inner))
+            inner.unknown()
+        else:
+            args.fault(f"events[{index}]", "must be an object")
+    args.done()
+    return events
+
+
+def _parse_event(args: Arguments) -> Event:
+    kind = args.choice("type", ("move", "button", "key", "text", "wheel"))
+    if kind == "move":
+        return Event(type=kind, x=args.whole("x", 0, COORDINATE), y=args.whole("y", 0, COORDINATE))
+    if kind == "button":
+        return Event(type=kind, button=args.whole("button", 1, 9), down=args.flag("down", default=None))
+    if kind == "key":
+        return Event(type=kind, keysyms=(_parse_keysym(args),), down=args.flag("down", default=None))
+    if kind == "wheel":
+        dx, dy = (args.whole(name, -MOST_WHEEL, MOST_WHEEL, default=0) for name in ("dx", "dy"))
+        return Event(type=kind, dx=dx, dy=dy)
+    if kind == "text":
+        return Event(type=kind, keysyms=_parse_text(args))
+    return Event(type=kind)
+
+
+def _parse_keysym(args: Arguments) -> int:
+    value = args.any("keysym", None)
+    found = keysym_of_name(value) if isinstance(value, str) and value else value
+    if not isinstance(found, int) or isinstance(found, bool) or not 0 < found < 1 << 29:
+        args.fault("keysym", "must be an X keysym, as a number or by its name (Return, Control_L, a)")
+        return 0
+    return found
+
+
+def _parse_text(args: Arguments) -> tuple[int, ...]:
+    text = args.text("text", limit=MOST_TEXT).replace("\r\n", "\n")
+    keysyms = [keysym_of_character(character) for character in text]
+    if None in keysyms:
+        args.fault("text", f"has a character that cannot be typed: {text[keysyms.index(None)]!r}")
+    return tuple(keysym for keysym in keysyms if keysym is not None)
+
+
+class Input:
+    """The one writer of input: calls are served one after another, so that texts never mingle."""
+
+    def __init__(self, display: Display) -> None:
+        self._display = display
+        self._keyboard = Keyboard()
+        self._held: dict[int, int] = {}  # keysym -> keycode that it was pressed with
+        self._turn = asyncio.Lock()
+
+    async def send(self, events: list[Event]) -> None:
+        """Until X has them all. InvalidError, before any is sent, if a point is not on the screen."""
+        async with self._turn:
+            await self._display.use(partial(_check_points, events=events))
+            for event in events:
+                if event.type == "text":
+                    await self._type(event.keysyms)
+                else:
+                    await self._display.use(partial(self._send, event=event))
+            await self._display.use(lambda display: display.sync())
+
+    def _send(self, display: Any, event: Event) -> None:
+        from Xlib import X
+
+        if event.type == "move":
+            display.xtest_fake_input(X.MotionNotify, 0, x=event.x, y=event.y)
+        elif event.type == "button":
+            display.xtest_fake_input(X.ButtonPress if event.down else X.ButtonRelease, event.button)
+        elif event.type == "wheel":
+            for name, (back, forth) in WHEEL.items():
+                notches = getattr(event, name)
+                for _ in range(abs(notches)):
+                    button = forth if notches > 0 else back
+                    display.xtest_fake_input(X.ButtonPress, button)
+                    display.xtest_fake_input(X.ButtonRelease, button)
+        elif event.down:
+            self._press(display, event.keysyms[0])
+        else:
+            self._release(display, event.keysyms[0])
+
+    def _press(self, display: Any, keysym: int) -> None:
+        from Xlib import X
+
+        keys = self._keyboard.keys_for(display, (keysym, SHIFT_L))
+        key, shift = keys[keysym], keys[SHIFT_L].code
+        shifted = bool(display.screen().root.query_pointer().mask & X.ShiftMask)
+        lend = key.shift and not shifted  # "A" or "!" asked for without Shift: lend it one
+        if lend:
+            display.xtest_fake_input(X.KeyPress, shift)
+        display.xtest_fake_input(X.KeyPress, key.code)
+        if lend:
+            display.xtest_fake_input(X.KeyRelease, shift)
+        self._held[keysym] = key.code
+
+    def _release(self, display: Any, keysym: int) -> None:
+        """The same key that was pressed, even if the mapping has changed since."""
+        from Xlib import X
+
+        code = self._held.pop(keysym, 0) or self._keyboard.keys_for(display, (keysym,))[keysym].code
+        display.xtest_fake_input(X.KeyRelease, code)
+
+    async def _type(self, keysyms: tuple[int, ...]) -> None:
+        """A text, in runs that fit the spare keys."""
+        left = list(keysyms)
+        while left:
+            count, reuses = await self._display.use(partial(self._keyboard.run_length, keysyms=left[:RUN]))
+            if reuses:
+                # A spare key is about to change its meaning: the reader must have come to its last use.
+                await ping_focused(self._display)
+            run, left = left[:count], left[count:]
+            await self._display.use(partial(self._type_run, keysyms=run))
+
+    def _type_run(self, display: Any, keysyms: list[int]) -> None:
+        from Xlib import X
+
+        locked = _let_go(display)
+        keys = self._keyboard.keys_for(display, (*keysyms, SHIFT_L, CAPS_LOCK))
+        shift, lock = keys[SHIFT_L].code, keys[CAPS_LOCK].code
+        if locked:
+            _tap(display, lock)
+        for keysym in keysyms:
+            key = keys[keysym]
+            if key.shift:
+                display.xtest_fake_input(X.KeyPress, shift)
+            _tap(display, key.code)
+            if key.shift:
+                display.xtest_fake_input(X.KeyRelease, shift)
+        if locked:
+            _tap(display, lock)
+        display.sync()
+
+
+def _check_points(display: Any, events: list[Event]) -> None:
+    screen = display.screen().root.get_geometry()
+    faults = [
+        Fault(f"events[{index}].{name}", f"must be from 0 to {limit - 1}, on the screen")
+        for index, event in enumerate(events)
+        if event.type == "move"
+        for name, value, limit in (("x", event.x, screen.width), ("y", event.y, screen.height))
+        if value >= limit
+    ]
+    if faults:
+        raise InvalidError.of(faults)
+
+
+def _let_go(display: Any) -> bool:
+    """Release every modifier that is held down; whether Caps Lock is on.
+
+    They are not pressed again: their owner may let go meanwhile, and a stuck key is worse than a lost one.
+    """
+    from Xlib import X
+
+    modifiers = display.get_modifier_mapping()
+    codes = {code for index, row in enumerate(modifiers) if index != X.LockMapIndex for code in row if code}
+    pressed = display.query_keymap()
+    for code in codes:
+        if pressed[code // 8] & 1 << code % 8:
+            display.xtest_fake_input(X.KeyRelease, code)
+    return bool(display.screen().root.query_pointer().mask & X.LockMask)
+
+
+def _tap(display: Any, code: int) -> None:
+    from Xlib import X
+
+    display.xtest_fake_input(X.KeyPress, code)
+    display.xtest_fake_input(X.KeyRelease, code)
