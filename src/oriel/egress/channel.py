@@ -179,7 +179,8 @@ class TlsChannel:
             except ssl.SSLWantReadError:
                 await self._flush()
                 await self._feed()
-            except ssl.SSLZeroReturnError:
+            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+                # Many peers close without TLS's notice; what is inside says itself where it ends.
                 return b""
 
     def unread(self, data: bytes) -> None:

@@ -28,9 +28,9 @@ async def serve_explicit(gateway: Gateway, channel: SocketChannel) -> None:
     """Serve one connection of the guest until it ends or becomes a tunnel."""
     try:
         flow = gateway.admit("proxy", channel)
-    except DeniedError as error:
-        await _refuse(channel, error, 429, None)
-        channel.close()
+    except DeniedError:
+        # No page: whoever is over the limit is not to hold even more of it.
+        channel.abort()
         return
     try:
         await _conversation(gateway, flow)

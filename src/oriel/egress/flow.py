@@ -21,19 +21,19 @@ class Flow:
     `abort`, or with its relay."""
 
     __slots__ = (
-        "_count_in", "_count_out", "_on_end", "_task", "address", "bytes_in", "bytes_out", "guest", "kind",
-        "last_active", "over", "relay", "started", "target", "upstream",
+        "_count_in", "_count_out", "_on_end", "_task", "address", "bytes_in", "bytes_out", "guest",
+        "half_closed", "last_active", "over", "relay", "started", "target", "upstream", "way_in",
     )  # fmt: skip
 
     def __init__(
         self,
-        kind: str,
+        way_in: str,
         guest: SocketChannel,
         count_in: Count,
         count_out: Count,
         on_end: Callable[[Flow], None],
     ) -> None:
-        self.kind = kind
+        self.way_in = way_in
         self.guest = guest
         self.upstream: Channel | None = None
         self.target: Target | None = None
@@ -43,14 +43,11 @@ class Flow:
         self.bytes_out = 0
         self.started = self.last_active = time.monotonic()
         self.over = False
+        self.half_closed = False
         self._task: asyncio.Task[Any] | None = asyncio.current_task()
         self._count_in = count_in
         self._count_out = count_out
         self._on_end = on_end
-
-    @property
-    def half_closed(self) -> bool:
-        return self.relay is not None and self.relay.half_closed
 
     def count_in(self, count: int) -> float:
         """`count` bytes go to the guest. Seconds to wait before reading more."""
@@ -67,10 +64,19 @@ class Flow:
     def start_relay(self, upstream: SocketChannel) -> None:
         """Hand both sockets over to a relay; from here on the flow needs no task."""
         self.relay = Relay(
-            self.guest, upstream, count_out=self.count_out, count_in=self.count_in, on_end=self._end
+            self.guest,
+            upstream,
+            count_out=self.count_out,
+            count_in=self.count_in,
+            on_end=self._end,
+            on_half_closed=self.mark_half_closed,
         )
         self._task = None
         self.relay.start()
+
+    def mark_half_closed(self) -> None:
+        """One direction has ended: the other must not stay for long without a word."""
+        self.half_closed = True
 
     def close(self) -> None:
         """Close both sides; what was written is still sent. Nothing once the relay has taken over."""
@@ -101,7 +107,7 @@ class Flow:
         """Who went where and how much, never what. Call `forget_target` after."""
         assert self.target is not None  # noqa: S101 - the caller asked
         return {
-            "event": "access", "kind": self.kind, "host": str(self.target.host), "port": self.target.port,
+            "event": "access", "way_in": self.way_in, "host": str(self.target.host), "port": self.target.port,
             "bytes_in": self.bytes_in, "bytes_out": self.bytes_out,
             "seconds": round(time.monotonic() - self.started, 3),
         }  # fmt: skip

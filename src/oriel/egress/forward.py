@@ -32,8 +32,12 @@ RESPONSE_HEAD_S = 600.0  # long polls wait that long
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE"))
 
 
-class StaleError(Exception):
-    """A kept connection turned out to be closed before it answered anything."""
+class SilentError(Exception):
+    """The other end closed before it answered anything."""
+
+
+class GuestGoneError(Exception):
+    """The guest went away, or broke off its body: nobody is left to answer."""
 
 
 class Forwarder:
@@ -43,33 +47,32 @@ class Forwarder:
         self._gateway = gateway
         self._flow = flow
         self._way: Way | None = None
-
-    @property
-    def began_answering(self) -> bool:
-        """Whether the guest already has a part of an answer, so that no error page fits any more."""
-        return self._answering
-
-    _answering = False
+        self.keeps_alive = False  # whether another request may follow the last one
+        self.began_answering = False  # whether an error page would land inside an answer
 
     async def exchange(self, head: RequestHead) -> Way | None:
         """Forward the request in absolute form whose head was just read, and its answer.
 
-        Returns the way if the connection was upgraded: its bytes are then relayed. Otherwise
-        `keeps_alive` says whether another request may follow. Raises HeadError, DeniedError,
-        UpstreamError, UnreachableError, or OSError when the guest is gone.
+        Returns the way if the connection was upgraded: its bytes are then relayed. Raises HeadError,
+        DeniedError, UpstreamError, UnreachableError, or OSError when nothing more can be said.
         """
         target, path = request_target(head)
-        self._answering = False
+        self.began_answering = self.keeps_alive = False
         reused = self._reusable(target, head)
         way = reused or await self._dial(target, head)
         try:
+            try:
+                return await self._converse(way, head, path)
+            except SilentError:
+                if reused is None:
+                    raise
+            # A kept connection was closed in the same moment: that is nobody's fault.
+            way = await self._dial(target, head)
             return await self._converse(way, head, path)
-        except StaleError:
-            if reused is None:
-                raise self._silent(way) from None
-            return await self._converse(await self._dial(target, head), head, path)
-
-    keeps_alive = False
+        except SilentError:
+            raise self._fault(way, Fault.CLOSED, "it closed the connection without an answer") from None
+        except GuestGoneError as error:
+            raise ConnectionResetError("the guest went away") from error
 
     def _reusable(self, target: Target, head: RequestHead) -> Way | None:
         self._gateway.check_target(target)
@@ -95,6 +98,15 @@ class Forwarder:
             await self._send(way, _request_bytes(way, head, path))
             if head.framing.body is Body.NONE:
                 return await self._answer(way, head, body_sent=None)
+            return await self._send_and_answer(way, head)
+        except OSError as error:
+            if self.began_answering or self._flow.over:
+                raise
+            raise SilentError from error
+
+    async def _send_and_answer(self, way: Way, head: RequestHead) -> Way | None:
+        """Both at once: an origin may refuse a body before it has all of it."""
+        try:
             async with asyncio.TaskGroup() as group:
                 body = group.create_task(self._send_body(way, head.framing))
                 upgraded = await self._answer(way, head, body_sent=body)
@@ -104,10 +116,6 @@ class Forwarder:
             return upgraded
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
-        except OSError as error:
-            if self._answering or self._flow.over:
-                raise
-            raise StaleError from error
 
     async def _send(self, way: Way, data: bytes) -> None:
         delay = self._flow.count_out(len(data))
@@ -116,15 +124,24 @@ class Forwarder:
             await asyncio.sleep(delay)
 
     async def _send_body(self, way: Way, framing: Framing) -> None:
-        async with aclosing(read_body(self._flow.guest, framing)) as pieces:
-            async for piece in pieces:
+        chunked = framing.body is Body.CHUNKED
+        pieces = read_body(self._flow.guest, framing)
+        async with aclosing(pieces):
+            while True:
                 try:
-                    await self._send(way, as_chunk(piece) if framing.body is Body.CHUNKED else piece)
+                    piece = await anext(pieces, b"")
+                except OSError as error:
+                    raise GuestGoneError from error
+                try:
+                    if piece:
+                        await self._send(way, as_chunk(piece) if chunked else piece)
+                    elif chunked:
+                        await way.channel.write(LAST_CHUNK)
                 except OSError:
                     # It answered early and closed; the answer is still to be read.
                     return
-        if framing.body is Body.CHUNKED:
-            await way.channel.write(LAST_CHUNK)
+                if not piece:
+                    return
 
     async def _answer(self, way: Way, head: RequestHead, body_sent: asyncio.Task[None] | None) -> Way | None:
         response = await self._final_head(way, head)
@@ -136,11 +153,14 @@ class Forwarder:
         ends_itself = framing.body is not Body.UNTIL_CLOSE and (chunked or framing.body is not Body.CHUNKED)
         self.keeps_alive = head.keep_alive and ends_itself
         await self._reply(_response_bytes(response, self._framing_headers(response, framing, chunked)))
-        async with aclosing(read_body(way.channel, framing)) as pieces:
-            async for piece in pieces:
-                await self._reply(as_chunk(piece) if chunked else piece)
+        try:
+            async with aclosing(read_body(way.channel, framing)) as pieces:
+                async for piece in pieces:
+                    await self._reply(as_chunk(piece) if chunked else piece)
+        except HeadError as error:
+            raise ConnectionResetError("the answer's chunks are malformed") from error
         if chunked:
-            await self._flow.guest.write(LAST_CHUNK)
+            await self._reply(LAST_CHUNK)
         whole = body_sent is None or body_sent.done()
         if not (response.keep_alive and whole and framing.body is not Body.UNTIL_CLOSE):
             way.channel.close()
@@ -154,7 +174,7 @@ class Forwarder:
                 async with asyncio.timeout(RESPONSE_HEAD_S):
                     data = await read_head(way.channel, MAX_HEAD)
                 if not data:
-                    raise StaleError
+                    raise SilentError
                 response = parse_response(data)
                 if response.status != 101:
                     response_framing(head.method, response)
@@ -174,7 +194,8 @@ class Forwarder:
             if response.status >= 200:
                 return response
             if head.minor == 1:
-                await self._flow.guest.write(_response_bytes(response, []))
+                await self._reply(_response_bytes(response, []))
+                self.began_answering = False
 
     def _fault(
         self, way: Way, fault: Fault, detail: str, status: int = 502
@@ -185,13 +206,13 @@ class Forwarder:
         self._gateway.upstream_failed(way.upstream, error)
         return error
 
-    def _silent(self, way: Way) -> UpstreamError | UnreachableError:
-        return self._fault(way, Fault.CLOSED, "it closed the connection without an answer")
-
     async def _reply(self, data: bytes) -> None:
-        self._answering = True
+        self.began_answering = True
         delay = self._flow.count_in(len(data))
-        await self._flow.guest.write(data)
+        try:
+            await self._flow.guest.write(data)
+        except OSError as error:
+            raise GuestGoneError from error
         if delay:
             await asyncio.sleep(delay)
 

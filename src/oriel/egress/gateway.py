@@ -121,14 +121,14 @@ class Gateway:
 
     # -- flows
 
-    def admit(self, kind: str, channel: SocketChannel) -> Flow:
+    def admit(self, way_in: str, channel: SocketChannel) -> Flow:
         """Register a new connection from the guest. DeniedError over a limit; the caller closes it."""
         policy = self.spec.policy
         if len(self._flows) >= policy.max_connections:
             raise self.denied(Reason.CONNECTIONS, "")
         if not self._rate.try_take(time.monotonic()):
             raise self.denied(Reason.RATE, "")
-        flow = Flow(kind, channel, self._count_in, self._count_out, self._flow_ended)
+        flow = Flow(way_in, channel, self._count_in, self._count_out, self._flow_ended)
         self._flows.add(flow)
         self.ledger.connections += 1
         return flow

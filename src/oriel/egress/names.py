@@ -13,7 +13,7 @@ from oriel.model.link import FAKE_NETWORK
 
 __all__ = ["FakeNames"]
 
-MAX_NAMES = 16384  # the least recently used is forgotten first
+MAX_NAMES = 8192  # the least recently used is forgotten first
 
 
 class FakeNames:

@@ -107,7 +107,7 @@ class Relay:
     seconds to wait before reading more.
     """
 
-    __slots__ = ("_guest", "_inward", "_on_end", "_outward", "_upstream", "over")
+    __slots__ = ("_guest", "_inward", "_on_end", "_on_half_closed", "_outward", "_upstream", "over")
 
     def __init__(
         self,
@@ -117,17 +117,15 @@ class Relay:
         count_out: Callable[[int], float],
         count_in: Callable[[int], float],
         on_end: Callable[[], None],
+        on_half_closed: Callable[[], None],
     ) -> None:
         self.over = False
         self._guest = guest
         self._upstream = upstream
         self._on_end = on_end
+        self._on_half_closed = on_half_closed
         self._outward = _Direction(self, guest, upstream, count_out)
         self._inward = _Direction(self, upstream, guest, count_in)
-
-    @property
-    def half_closed(self) -> bool:
-        return self._outward.ended or self._inward.ended
 
     def start(self) -> None:
         self._outward.start()
@@ -136,6 +134,8 @@ class Relay:
     def direction_ended(self) -> None:
         if self._outward.ended and self._inward.ended:
             self._finish(SocketChannel.close)
+        else:
+            self._on_half_closed()
 
     def abort(self) -> None:
         """Close both sides at once; nothing that waits is sent any more."""

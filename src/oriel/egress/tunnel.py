@@ -23,8 +23,12 @@ async def run_tunnel(flow: Flow, upstream: Channel) -> None:
         return
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(_pump(flow.guest, upstream, flow.count_out))
-            group.create_task(_pump(upstream, flow.guest, flow.count_in))
+            for source, sink, count in (
+                (flow.guest, upstream, flow.count_out),
+                (upstream, flow.guest, flow.count_in),
+            ):
+                pump = group.create_task(_pump(source, sink, count))
+                pump.add_done_callback(lambda _: flow.mark_half_closed())
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
 
