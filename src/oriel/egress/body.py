@@ -37,7 +37,7 @@ async def read_body(channel: Channel, framing: Framing) -> AsyncGenerator[bytes,
                 raise HeadError("a chunk is longer than it says")
         left = MAX_TRAILERS
         while trailer := await _line(channel, left):
-            left -= len(trailer)
+            left -= len(trailer) + 2
     elif framing.body is Body.UNTIL_CLOSE:
         while piece := await channel.read():
             yield piece

@@ -104,15 +104,17 @@ def expand_ports(url: str) -> list[Secret]:
 
     InvalidError for a range that is empty, or of more than MAX_POOL ports.
     """
-    match = re.search(r":([0-9]{1,5})-([0-9]{1,5})(?=/?\Z|:[^@]*\Z)", url.strip())
+    text = url.strip()
+    start = text.rfind("@") + 1 or len(text) - len(_split_scheme(text)[1])
+    match = re.compile(r"(?:[^:\[\]]+|\[[^\]]*\]):(([0-9]{1,5})-([0-9]{1,5}))(?=[:/]|\Z)").match(text, start)
     if match is None:
         return [Secret(url)]
-    low, high = int(match[1]), int(match[2])
+    low, high = int(match[2]), int(match[3])
     if not 0 < low <= high < 65536 or high - low >= MAX_POOL:
         problem = f"a range is low-high within 1 to 65535, at most {MAX_POOL} ports"
         raise InvalidError.of([Fault("port", problem)], hint=HINT)
-    text = url.strip()
-    return [Secret(f"{text[: match.start()]}:{port}{text[match.end() :]}") for port in range(low, high + 1)]
+    before, after = text[: match.start(1)], text[match.end(1) :]
+    return [Secret(f"{before}{port}{after}") for port in range(low, high + 1)]
 
 
 def _split_scheme(text: str) -> tuple[str, str]:
