@@ -15,8 +15,20 @@ from oriel.host.cgroups import Limits
 from oriel.machine.driver import MachineSpec
 from oriel.model.link import GUEST_MAC
 
-__all__ = ["Accelerator", "Board", "Descriptors", "confined", "kernel_command_line", "limits", "qemu_argv"]
+__all__ = [
+    "KVM",
+    "TCG",
+    "Accelerator",
+    "Board",
+    "Descriptors",
+    "confined",
+    "kernel_command_line",
+    "limits",
+    "qemu_argv",
+    "trial_argv",
+]
 
+QEMU = "qemu-system-x86_64"
 MAX_PROCESSES = 256  # threads: one per vCPU, and a few for I/O
 TRANSLATION_CACHE_MIB = 256  # of translated code under emulation; QEMU's default is 1024
 OVERHEAD_MIB = 256  # QEMU itself, beside the guest's memory and the translation cache
@@ -70,11 +82,17 @@ def kernel_command_line(*extra: str) -> str:
     return " ".join(("console=ttyS0", "panic=-1", "quiet", "systemd.show_status=0", *extra))
 
 
+def trial_argv(board: Board, kernel: int, initrd: int) -> list[str]:
+    """A machine with nothing but a kernel and a console, for a test boot."""
+    return [QEMU, *_board(board), *_kernel(board, kernel, initrd), *_console(), *_confinement()]
+
+
 def qemu_argv(board: Board, files: Descriptors) -> list[str]:
+    """A desktop's machine."""
     return [
-        "qemu-system-x86_64",
+        QEMU,
         *_board(board),
-        *_kernel(board, files),
+        *_kernel(board, files.kernel, files.initrd),
         *_drive("root", 0x2, files.root, read_only=True),
         *_drive("disk", 0x3, files.disk, read_only=False),
         *_network(files),
@@ -101,10 +119,10 @@ def _board(board: Board) -> list[str]:
     ]
 
 
-def _kernel(board: Board, files: Descriptors) -> list[str]:
+def _kernel(board: Board, kernel: int, initrd: int) -> list[str]:
     return [
-        *("-kernel", f"/proc/self/fd/{files.kernel}"),
-        *("-initrd", f"/proc/self/fd/{files.initrd}"),
+        *("-kernel", f"/proc/self/fd/{kernel}"),
+        *("-initrd", f"/proc/self/fd/{initrd}"),
         *("-append", board.append),
     ]
 

@@ -35,10 +35,11 @@ from oriel.machine.tracked import TrackedProcess
 from oriel.model.errors import LaunchError, UnavailableError
 from oriel.model.spec import Isolation, Runtime
 
-__all__ = ["QemuDriver", "QemuMachine"]
+__all__ = ["KVM_DEVICE", "QemuDriver", "QemuMachine", "kvm_groups"]
 
 START_DEADLINE_S = 30
 RUNG_DEADLINE_S = 2  # for each rung after the guest had its chance
+CTRL_ALT_DEL = [{"type": "qcode", "data": key} for key in ("ctrl", "alt", "delete")]
 KVM_DEVICE = Path("/dev/kvm")
 
 
@@ -63,8 +64,12 @@ class QemuMachine:
         return await self._tracked.wait()
 
     async def stop(self, *, deadline_s: float) -> Exit:
-        """The guest's power button, and after `deadline_s` QEMU's own end, TERM and KILL."""
-        if await self._ask("system_powerdown") and (ended := await self._ended(deadline_s)):
+        """Ctrl-Alt-Del in the guest, and after `deadline_s` QEMU's own end, TERM and KILL.
+
+        The three keys reach PID 1 from its first moment on, where the power button needs udev and
+        logind; and it is how Firecracker asks. systemd then shuts down, and `-no-reboot` ends QEMU.
+        """
+        if await self._ask("send-key", keys=CTRL_ALT_DEL) and (ended := await self._ended(deadline_s)):
             return ended
         if await self._ask("quit") and (ended := await self._ended(RUNG_DEADLINE_S)):
             return ended
@@ -76,9 +81,9 @@ class QemuMachine:
         await self._cgroup.kill()
         return await self.wait()
 
-    async def _ask(self, command: str) -> bool:
+    async def _ask(self, command: str, **arguments: Any) -> bool:
         try:
-            await monitor.command(self._socket, command, deadline_s=RUNG_DEADLINE_S)
+            await monitor.command(self._socket, command, deadline_s=RUNG_DEADLINE_S, **arguments)
         except UnavailableError:
             return not self._tracked.identity.alive  # it may have ended before it could answer
         return True
@@ -146,7 +151,7 @@ async def _launch(spec: MachineSpec, cgroup: Cgroup, accelerator: Accelerator) -
                     qemu_argv(board, files),
                     netns=spec.link.netns,
                     uid=process_uid(spec.slot),
-                    groups=_kvm_groups() if accelerator is KVM else (),
+                    groups=kvm_groups() if accelerator is KVM else (),
                 )
             )
             child = process.spawn(argv, log=output, pass_fds=list(vars(files).values()))
@@ -199,8 +204,8 @@ def _open_files(spec: MachineSpec, tap: int) -> Iterator[Descriptors]:
         )
 
 
-def _kvm_groups() -> list[int]:
-    """The group that may open /dev/kvm, where its mode gives it to a group."""
+def kvm_groups() -> list[int]:
+    """For whom /dev/kvm is: the group that may open /dev/kvm, where its mode gives it to a group."""
     status = KVM_DEVICE.stat()
     return [status.st_gid] if status.st_mode & 0o060 == 0o060 and status.st_gid else []
 

@@ -1,0 +1,84 @@
+"""Whether containers work here: proven by running a program in one, made exactly as a desktop's is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from oriel.host import process
+from oriel.host.cgroups import Cgroup
+from oriel.host.layout import NETNS_DIRECTORY
+from oriel.host.namespaces import create_netns, delete_netns
+from oriel.host.threads import in_thread
+from oriel.machine.container.command import ENVIRONMENT, limits, nspawn_argv
+from oriel.machine.container.driver import ContainerDriver
+from oriel.machine.container.tree import mount_tree
+from oriel.machine.driver import ImageFiles, MachineSpec, Probe
+from oriel.model.errors import OrielError
+from oriel.model.link import Link
+from oriel.model.spec import Isolation
+
+__all__ = ["probe"]
+
+NEEDED = ("systemd-nspawn", "nsenter", "unshare", "ip", "nft", "resize2fs", "e2fsck")
+PACKAGES = "apt install systemd-container iproute2 nftables e2fsprogs util-linux"
+DEADLINE_S = 20
+UNUSED_SLOT = 0  # slots of desktops begin at 1
+
+
+async def probe(image: ImageFiles | None) -> Probe:
+    """Check the tools, and with an image run its `true` as a container. Leaves nothing; never raises."""
+    if os.geteuid() != 0:
+        return _no("containers need root", "run hostd as root")
+    if missing := [name for name in NEEDED if shutil.which(name) is None]:
+        return _no(f"not installed: {', '.join(missing)}", PACKAGES)
+    if image is None:
+        return Probe(True, Isolation.CONTAINER, "the tools are there; not tried, for want of an image")
+    try:
+        await _run_true(image)
+    except OrielError as error:
+        return _no(
+            error.message, error.hint or "containers need Linux 5.19 or newer with EROFS and overlayfs"
+        )
+    return Probe(True, Isolation.CONTAINER, "a test container ran, with a user namespace of its own")
+
+
+def _no(detail: str, hint: str) -> Probe:
+    return Probe(False, Isolation.CONTAINER, detail, hint)
+
+
+async def _run_true(image: ImageFiles) -> None:
+    netns = NETNS_DIRECTORY / f"oriel-probe-{os.getpid()}"
+    with tempfile.TemporaryDirectory(prefix="oriel-probe-") as scratch:
+        spec = _spec(image, Path(scratch), Link(netns=netns, device="", guest_netns=netns))
+        driver = ContainerDriver()
+        try:
+            await create_netns(netns)
+            await driver.prepare_disk(spec)
+            await in_thread(lambda: mount_tree(spec))
+            cgroup = Cgroup(spec.desktop_id)
+            cgroup.create(limits(spec))
+            command = cgroup.command(nspawn_argv(spec, ["/usr/bin/true"]))
+            await process.run(command, env=ENVIRONMENT, deadline_s=DEADLINE_S)
+        finally:
+            await driver.release(spec)
+            delete_netns(netns)
+
+
+def _spec(image: ImageFiles, scratch: Path, link: Link) -> MachineSpec:
+    return MachineSpec(
+        desktop_id=f"probe-{os.getpid()}",
+        slot=UNUSED_SLOT,
+        image=image,
+        disk=scratch / "disk.img",
+        disk_gib=1,
+        vcpus=1,
+        memory_mib=768,
+        directory=scratch / "machine",
+        console=scratch / "console.log",
+        disk_mount=scratch / "disk",
+        root_mount=scratch / "root",
+        link=link,
+    )
