@@ -36,6 +36,10 @@ class Collection:
     async def get(self, ref: str) -> dict[str, Any]:
         return dict(await self._transport.json("GET", self._path(ref)))
 
+    async def make(self, **fields: Any) -> dict[str, Any]:
+        """A new item, as the API's POST of this resource has it."""
+        return dict(await self._transport.json("POST", self._root, body=fields))
+
     async def delete(self, ref: str) -> None:
         await self._transport.json("DELETE", self._path(ref))
 
@@ -45,8 +49,7 @@ class Proxies(Collection):
 
     async def add(self, name: str, url: Secret, **fields: Any) -> dict[str, Any]:
         """`url`: http, https or socks5, with user and password as the provider gave them."""
-        body = {"name": name, "url": url.reveal(), **fields}
-        return dict(await self._transport.json("POST", self._root, body=body))
+        return await self.make(name=name, url=url.reveal(), **fields)
 
     async def check(self, ref: str) -> dict[str, Any]:
         """Whether it can be reached, accepts its password, and what address the world then sees."""
@@ -60,7 +63,7 @@ class Images(Collection):
 class Users(Collection):
     async def add(self, name: str, role: str) -> dict[str, Any]:
         """`role`: admin, user or viewer."""
-        return dict(await self._transport.json("POST", self._root, body={"name": name, "role": role}))
+        return await self.make(name=name, role=role)
 
 
 class Tokens(Collection):
@@ -78,5 +81,5 @@ class Tokens(Collection):
             body["scopes"] = [*scopes]
         if expires_in_s is not None:
             body["expires_in_s"] = expires_in_s
-        made = await self._transport.json("POST", self._root, body=body)
+        made = await self.make(**body)
         return str(made["id"]), Secret(str(made["token"]))

@@ -37,6 +37,10 @@ class Collection:
     def get(self, ref: str) -> dict[str, Any]:
         return dict(self._transport.json("GET", self._path(ref)))
 
+    def make(self, **fields: Any) -> dict[str, Any]:
+        """A new item, as the API's POST of this resource has it."""
+        return dict(self._transport.json("POST", self._root, body=fields))
+
     def delete(self, ref: str) -> None:
         self._transport.json("DELETE", self._path(ref))
 
@@ -46,8 +50,7 @@ class Proxies(Collection):
 
     def add(self, name: str, url: Secret, **fields: Any) -> dict[str, Any]:
         """`url`: http, https or socks5, with user and password as the provider gave them."""
-        body = {"name": name, "url": url.reveal(), **fields}
-        return dict(self._transport.json("POST", self._root, body=body))
+        return self.make(name=name, url=url.reveal(), **fields)
 
     def check(self, ref: str) -> dict[str, Any]:
         """Whether it can be reached, accepts its password, and what address the world then sees."""
@@ -61,7 +64,7 @@ class Images(Collection):
 class Users(Collection):
     def add(self, name: str, role: str) -> dict[str, Any]:
         """`role`: admin, user or viewer."""
-        return dict(self._transport.json("POST", self._root, body={"name": name, "role": role}))
+        return self.make(name=name, role=role)
 
 
 class Tokens(Collection):
@@ -79,5 +82,5 @@ class Tokens(Collection):
             body["scopes"] = [*scopes]
         if expires_in_s is not None:
             body["expires_in_s"] = expires_in_s
-        made = self._transport.json("POST", self._root, body=body)
+        made = self.make(**body)
         return str(made["id"]), Secret(str(made["token"]))

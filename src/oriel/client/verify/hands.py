@@ -75,7 +75,7 @@ async def terminal_typing(inspection: Inspection) -> str:
 
 
 async def browser_navigates(inspection: Inspection) -> str:
-    """By ctrl+L, URL and Enter: to a page of our own, known by its pixels; then, with internet, to the URL."""
+    """By ctrl+L, URL and Enter: to a page of our own, known by its pixels; then, online, to the URL."""
     _, area = await inspection.window("browser")
     own = await _goes_to_own_page(inspection, area)
     if not inspection.online:

@@ -85,7 +85,7 @@ class Inspection:
         return self.viewer
 
     async def window(self, kind: str) -> tuple[dict[str, Any], Area]:
-        """The newest mapped window of a kind, and the part of it that is on the screen. UnmetError if none."""
+        """The newest mapped window of a kind and what of it is on the screen. UnmetError if none."""
         windows = await self.desktop.windows()
         screen = self.seeing().screen
         for window in reversed(windows):

@@ -1,0 +1,92 @@
+"""Pause, resume, fork, snapshot, rewind, and the templates desktops are made from."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from oriel.cli.options import HomeOption, JsonFlag, NameArgument, connect
+from oriel.cli.output import Output
+
+__all__ = ["fork", "pause", "resume", "rewind", "snapshot", "templates"]
+
+templates = typer.Typer(help="Templates: booted moments that new desktops start from.", no_args_is_help=True)
+SnapshotArgument = Annotated[str, typer.Argument(metavar="SNAP", help="Name of the snapshot.")]
+
+
+def pause(name: NameArgument, json: JsonFlag = False, home: HomeOption = None) -> None:
+    """Put a desktop aside with its memory."""
+    with connect(home) as oriel:
+        info = oriel.desktop(name).pause()
+    Output(json=json).result(info.document, f"{info.name} is {info.state}")
+
+
+def resume(name: NameArgument, json: JsonFlag = False, home: HomeOption = None) -> None:
+    """Go on where a paused desktop was."""
+    with connect(home) as oriel:
+        info = oriel.desktop(name).resume()
+    Output(json=json).result(info.document, f"{info.name} is {info.state}")
+
+
+def fork(
+    name: NameArgument,
+    new: Annotated[str, typer.Argument(metavar="NEW", help="Name of the new desktop.")],
+    json: JsonFlag = False,
+    home: HomeOption = None,
+) -> None:
+    """A new desktop, a copy of this one's memory and disk."""
+    with connect(home) as oriel:
+        made = oriel.desktop(name).fork(new)
+    Output(json=json).result(made.info.document, f"{made.info.name} is {made.info.state}")
+
+
+def snapshot(
+    name: NameArgument, snap: SnapshotArgument, json: JsonFlag = False, home: HomeOption = None
+) -> None:
+    """Keep this moment, to come back to it with `rewind`."""
+    with connect(home) as oriel:
+        made = oriel.desktop(name).snapshot(snap)
+    Output(json=json).result(made, f"{snap} is kept")
+
+
+def rewind(
+    name: NameArgument, snap: SnapshotArgument, json: JsonFlag = False, home: HomeOption = None
+) -> None:
+    """Go back to a snapshot; what came after it is lost."""
+    with connect(home) as oriel:
+        info = oriel.desktop(name).rewind(snap)
+    Output(json=json).result(info.document, f"{info.name} is as it was at {snap}")
+
+
+@templates.command("build")
+def build_template(
+    image: Annotated[str | None, typer.Option(help="Golden image: NAME or NAME@VERSION.")] = None,
+    runtime: Annotated[str | None, typer.Option(help="Runtime it is for.")] = None,
+    json: JsonFlag = False,
+    home: HomeOption = None,
+) -> None:
+    """Boot once and keep the moment both windows are painted."""
+    wanted = {key: value for key, value in {"image": image, "runtime": runtime}.items() if value}
+    with connect(home) as oriel:
+        made = oriel.templates.make(**wanted)
+    Output(json=json).result(made, str(made.get("id", "")))
+
+
+@templates.command("list")
+def list_templates(json: JsonFlag = False, home: HomeOption = None) -> None:
+    """The templates there are."""
+    with connect(home) as oriel:
+        items = oriel.templates.list()
+    rows = [(item.get("id"), item.get("image"), item.get("runtime")) for item in items]
+    Output(json=json).table({"items": items}, ("ID", "IMAGE", "RUNTIME"), rows)
+
+
+@templates.command("delete")
+def delete_template(
+    template: Annotated[str, typer.Argument(metavar="ID")], json: JsonFlag = False, home: HomeOption = None
+) -> None:
+    """Delete a template."""
+    with connect(home) as oriel:
+        oriel.templates.delete(template)
+    Output(json=json).result({"id": template, "deleted": True}, "")

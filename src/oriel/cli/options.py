@@ -1,0 +1,48 @@
+"""Options that many commands share, and how a command reaches its desktop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from oriel.client import AsyncOriel, Oriel
+
+__all__ = ["HomeOption", "JsonFlag", "NameArgument", "connect", "run"]
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+HomeOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--home",
+        help="Home of the controller on this host (default: ORIEL_URL and ORIEL_TOKEN, "
+        "else $ORIEL_HOME, else /var/lib/oriel).",
+        show_default=False,
+    ),
+]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name or id of the desktop.")]
+
+T = TypeVar("T")
+
+
+def connect(home: Path | None) -> Oriel:
+    """The controller, found as the SDK finds it."""
+    from oriel.client import Oriel
+
+    return Oriel(home=home)
+
+
+def run(home: Path | None, work: Callable[[AsyncOriel], Coroutine[Any, Any, T]]) -> T:
+    """Run something asynchronous against the controller."""
+    import asyncio
+
+    from oriel.client import AsyncOriel
+
+    async def body() -> T:
+        async with AsyncOriel(home=home) as oriel:
+            return await work(oriel)
+
+    return asyncio.run(body())
