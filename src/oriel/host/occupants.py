@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -27,15 +28,13 @@ def occupants(namespaces: Iterable[Path], *, uid: int | None = None) -> list[Pro
     return found
 
 
-async def end_occupants(namespaces: Iterable[Path], *, uid: int | None = None, deadline_s: float = 2) -> int:
-    """TERM, then KILL, until none is left; how many there were. Processes they start meanwhile too."""
+async def end_occupants(namespaces: Iterable[Path], *, uid: int | None = None) -> int:
+    """KILL until none is left, also of those they start meanwhile; how many there were."""
     count = 0
     paths = list(namespaces)
     while left := occupants(paths, uid=uid):
         count += len(left)
-        # The deadline is for the first round: what appears after it was started by something refusing to end.
-        await asyncio.gather(*(end(process, deadline_s=deadline_s) for process in left))
-        deadline_s = 0
+        await asyncio.gather(*(end(process, deadline_s=5, first=signal.SIGKILL) for process in left))
     return count
 
 

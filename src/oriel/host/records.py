@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import Any
 
 from oriel.host.process import ProcessId
 
-__all__ = ["own_process", "read_json", "read_process", "write_json", "write_process"]
+__all__ = ["own_process", "read_json", "read_process", "tell", "write_json", "write_process"]
 
 
 def write_json(path: Path, data: Mapping[str, Any], *, mode: int = 0o640, gid: int = -1) -> None:
@@ -59,3 +60,10 @@ def read_process(path: Path) -> ProcessId | None:
     data = read_json(path) or {}
     pid, started = data.get("pid"), data.get("started")
     return ProcessId(pid, started) if isinstance(pid, int) and isinstance(started, int) else None
+
+
+def tell(fd: int | None, news: Mapping[str, Any]) -> None:
+    """Say one line of JSON to whoever started us, on the pipe they gave us for it, and close that."""
+    if fd is not None:
+        with contextlib.suppress(BrokenPipeError), os.fdopen(fd, "w") as pipe:
+            pipe.write(json.dumps(news) + "\n")

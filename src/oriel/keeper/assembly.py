@@ -139,6 +139,8 @@ async def assemble(plan: Plan, egress: EgressSpec, steps: Steps, undo: UndoStack
         )
     async with steps.step("agent"):
         await _while_alive(machine, announcements.wait())
+        # Started before the machine; here at the latest it must be there.
+        await gateway.ready()
     async with steps.step("identity"):
         await _while_alive(machine, guest.personalise(spec, deadline_s=steps.left_s))
     async with steps.step("windows"):
@@ -160,6 +162,7 @@ async def adopt(plan: Plan, record: Mapping[str, Any], undo: UndoStack) -> Assem
     if not netns_mounted(plan.machine_spec.link.netns):
         raise UnavailableError("the machine lives, but its network namespace is gone", hint="start it again")
     guest, gateway, _ = await _open_network(plan, EgressSpec(), undo)
+    await gateway.ready()
     return Assembly(machine, gateway, guest, undo)
 
 

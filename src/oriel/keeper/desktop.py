@@ -8,9 +8,9 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from oriel.host.probes import boot_id
 from oriel.host.process import tail
 from oriel.keeper.assembly import Assembly, Plan, Steps, adopt, assemble, dismantle
 from oriel.keeper.guest import Guest
@@ -80,9 +80,9 @@ class Desktop:
     async def recover(self) -> None:
         """Take up what the journal says a former keeper left: adopt its machine or clear everything away."""
         ledger = self._journal.ledger
-        same_boot = ledger.boot_id == host_boot_id()
+        same_boot = ledger.boot_id == boot_id()
         was, gone, record = ledger.state, ledger.gone, (ledger.machine or {}).get("record")
-        self._journal.record("keeper.started", slot=self.plan.slot, boot_id=host_boot_id())
+        self._journal.record("keeper.started", slot=self.plan.slot, boot_id=boot_id())
         if was in (_S.CREATING, _S.STOPPED):
             return
         if was is _S.RUNNING and record is not None and same_boot:
@@ -305,11 +305,6 @@ class Desktop:
 
     def _console_tail(self) -> str:
         return tail(self.plan.paths.console_log, CONSOLE_BYTES)
-
-
-def host_boot_id() -> str:
-    """Changes whenever the host starts: processes recorded under another one are gone."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 async def _outcome(work: asyncio.Task[OrielError | None]) -> None:

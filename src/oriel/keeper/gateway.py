@@ -48,18 +48,16 @@ class Gateway:
         self._serving = asyncio.Event()
         self._limit = _Limit(EVENTS_BURST, EVENTS_PER_S)
         self._keeping: asyncio.Task[None] | None = None
+        self._first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def start(self, group: asyncio.TaskGroup) -> None:
-        """Start the process and see it configured; `group` keeps it running from then on.
-
-        LaunchError with the tail of its log if it ends at once; it has been reaped then.
-        """
-        try:
-            await self._launch()
-        except BaseException:
-            await self._end_process()
-            raise
+        """Start the process; `group` keeps it running and configured from then on. See `ready`."""
+        await self._launch()
         self._keeping = group.create_task(self._keep(), name="gateway")
+
+    async def ready(self) -> None:
+        """Until the first gateway follows `spec`. LaunchError with the tail of its log if it fails to."""
+        await asyncio.shield(self._first)
 
     async def configure(self, spec: EgressSpec) -> None:
         """Returns once the gateway follows `spec`; a gateway that just died is waited for.
@@ -123,19 +121,19 @@ class Gateway:
                 "gateway.started", must_write=False, pid=identity.pid, started=identity.started
             )
         self._client = await GatewayClient.connect(ours, on_event=self._on_event)
-        try:
-            await self._client.configure(self.spec, deadline_s=CONFIGURE_DEADLINE_S)
-        except UnavailableError as error:
-            raise LaunchError(
-                f"the gateway did not get ready: {error.message}\n{tail(self._log, 1000)}",
-                hint="keeper.log in the desktop's directory has its whole output",
-            ) from error
-        self._serving.set()
 
     async def _keep(self) -> None:
         pause = FIRST_PAUSE_S
         while True:
-            await self._until_gone()
+            try:
+                await self._apply()
+                pause = FIRST_PAUSE_S
+                await self._until_gone()
+            except OrielError as error:
+                _LOG.warning("the gateway does not get ready: %s", error)
+                if not self._first.done():
+                    self._first.set_exception(error)
+                    self._first.exception()  # whether or not anyone waits for it
             self._serving.clear()
             code = await self._end_process()
             self._journal.record(
@@ -145,16 +143,24 @@ class Gateway:
                 code=code,
             )
             await asyncio.sleep(pause)
-            began = time.monotonic()
-            try:
-                await self._launch()
-                self._journal.record(
-                    "gateway.restarted", must_write=False, seconds=round(time.monotonic() - began, 4)
-                )
-                pause = FIRST_PAUSE_S
-            except OrielError:
-                _LOG.exception("the gateway does not come back")
-                pause = min(pause * 2, LONGEST_PAUSE_S)
+            pause = min(pause * 2, LONGEST_PAUSE_S)
+            await self._launch()
+
+    async def _apply(self) -> None:
+        """Configure a new process from memory."""
+        assert self._client is not None  # noqa: S101 - it was just launched
+        try:
+            await self._client.configure(self.spec, deadline_s=CONFIGURE_DEADLINE_S)
+        except UnavailableError as error:
+            raise LaunchError(
+                f"the gateway did not get ready: {error.message}\n{tail(self._log, 1000)}",
+                hint="keeper.log in the desktop's directory has its whole output",
+            ) from error
+        if self._first.done():
+            self._journal.record("gateway.restarted", must_write=False)
+        else:
+            self._first.set_result(None)
+        self._serving.set()
 
     async def _until_gone(self) -> None:
         identity = ProcessId.of(self._process.pid) if self._process is not None else None

@@ -5,21 +5,21 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import json
 import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from oriel.host.accounts import oriel_account, require_root
 from oriel.host.layout import Home
 from oriel.host.logs import log_json
 from oriel.host.privileges import drop_capabilities, forbid_core_dumps
+from oriel.host.probes import read_probes
+from oriel.host.records import tell
 from oriel.keeper.server import DriverOf, keep
 from oriel.machine.driver import Driver
 from oriel.model.errors import HostError, OrielError
-from oriel.model.spec import Runtime, check_desktop_id
+from oriel.model.spec import Isolation, Runtime, check_desktop_id
 
 __all__ = ["NEVER_NEEDED", "driver_of", "main"]
 
@@ -32,8 +32,11 @@ NEVER_NEEDED = (
 )  # fmt: skip
 
 
-def driver_of(runtime: Runtime) -> Driver:
-    """The driver of a runtime. Only the one asked for is imported: a keeper is small."""
+def driver_of(runtime: Runtime, home: Home) -> Driver:
+    """The driver of a runtime. Only the one asked for is imported: a keeper is small.
+
+    KVM is used only where hostd's test boot has proven it since the host started.
+    """
     if runtime is Runtime.CONTAINER:
         from oriel.machine.container.driver import ContainerDriver
 
@@ -41,7 +44,8 @@ def driver_of(runtime: Runtime) -> Driver:
     if runtime is Runtime.QEMU:
         from oriel.machine.qemu.driver import QemuDriver
 
-        return QemuDriver()
+        _, proven = read_probes(home)
+        return QemuDriver(kvm=proven.get(Runtime.QEMU, {}).get("isolation") == Isolation.VM)
     raise HostError(f"this version has no {runtime} runtime", hint="use container or qemu")
 
 
@@ -64,18 +68,11 @@ def main(argv: Sequence[str] | None = None, *, drivers: DriverOf = driver_of) ->
 
         def ready() -> None:
             gc.collect()
-            _tell(options.ready_fd, {"ok": True, "pid": os.getpid()})
+            tell(options.ready_fd, {"ok": True, "pid": os.getpid()})
 
         asyncio.run(keep(home, desktop_id, account, drivers, ready))
     except OrielError as error:
         logging.exception("the keeper cannot go on")
-        _tell(options.ready_fd, {"ok": False, "error": error.to_wire()})
+        tell(options.ready_fd, {"ok": False, "error": error.to_wire()})
         return 1
     return 0
-
-
-def _tell(fd: int | None, news: dict[str, Any]) -> None:
-    if fd is not None:
-        with os.fdopen(fd, "w") as pipe:
-            json.dump(news, pipe)
-            pipe.write("\n")

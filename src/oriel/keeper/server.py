@@ -31,7 +31,7 @@ from oriel.model.spec import DesktopSpec, Runtime
 
 __all__ = ["DriverOf", "keep", "lock_directory"]
 
-DriverOf = Callable[[Runtime], Driver]
+DriverOf = Callable[[Runtime, Home], Driver]
 
 LONGEST_DEADLINE_S = 3600.0
 CONSOLE_BYTES = 65536
@@ -58,7 +58,7 @@ async def keep(
         slot = slots.claim(home.root, desktop_id, preferred=journal.ledger.slot)
         try:
             async with asyncio.TaskGroup() as group:
-                desktop = Desktop(Plan(home, spec, slot, driver_of(spec.runtime), journal, group))
+                desktop = Desktop(Plan(home, spec, slot, driver_of(spec.runtime, home), journal, group))
                 await _serve(desktop, paths, account, ready)
         except ExceptionGroup as several:
             raise several.exceptions[0] from several

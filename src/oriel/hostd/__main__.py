@@ -1,0 +1,5 @@
+import sys
+
+from oriel.hostd.main import main
+
+sys.exit(main())

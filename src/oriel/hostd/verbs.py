@@ -1,0 +1,200 @@
+"""hostd's verbs (docs/internals.md). Every argument is checked here again: the controller holds no power."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import oriel
+from oriel.host.accounts import Account
+from oriel.host.layout import Home
+from oriel.hostd.creation import create
+from oriel.hostd.images import build_image, delete_image, list_images
+from oriel.hostd.keepers import Keepers
+from oriel.hostd.removal import clear_desktop, desktop_ids, erase_directory, sweep
+from oriel.hostd.runtimes import Runtimes
+from oriel.keeper.journal import read_ledger
+from oriel.keeper.server import DriverOf
+from oriel.model import wire
+from oriel.model.errors import Fault, InvalidError, OrielError
+from oriel.model.spec import DesktopSpec, check_desktop_id
+
+__all__ = ["Verbs"]
+
+KEEPER_DEADLINE_S = 45.0  # for a keeper's own delete, before it counts as hung
+HELLO_DEADLINE_S = 2.0
+END_DEADLINE_S = 2.0
+_LOG = logging.getLogger(__name__)
+
+
+class Verbs:
+    """What hostd does. One verb at a time per desktop."""
+
+    def __init__(
+        self,
+        home: Home,
+        account: Account,
+        keepers: Keepers,
+        runtimes: Runtimes,
+        *,
+        driver_of: DriverOf,
+        group: asyncio.TaskGroup,
+    ) -> None:
+        self._home = home
+        self._account = account
+        self._keepers = keepers
+        self._runtimes = runtimes
+        self._driver_of = driver_of
+        self._group = group
+        self._busy: dict[str, asyncio.Lock] = {}
+        self._building = asyncio.Lock()
+
+    def handlers(self) -> dict[str, wire.Handler]:
+        names = (
+            "hello",
+            "create",
+            "list",
+            "remove",
+            "sweep",
+            "images",
+            "image_build",
+            "image_delete",
+            "doctor",
+        )
+        return {name: getattr(self, name) for name in names}
+
+    async def hello(self, _call: wire.Call) -> dict[str, Any]:
+        return {
+            "version": oriel.__version__, "pid": os.getpid(), "home": str(self._home.root),
+            "runtimes": await self._runtimes.all(),
+        }  # fmt: skip
+
+    async def create(self, call: wire.Call) -> dict[str, Any]:
+        given = call.args.get("spec")
+        if not isinstance(given, Mapping):
+            raise InvalidError.of([Fault("spec", "must be an object")])
+        spec = DesktopSpec.from_json(given)
+        async with self._alone(spec.id):
+            await create(self._home, spec, self._account, self._keepers)
+        return {"id": spec.id}
+
+    async def list(self, _call: wire.Call) -> dict[str, Any]:
+        described = await asyncio.gather(*(self._describe(name) for name in desktop_ids(self._home)))
+        return {"desktops": described}
+
+    async def remove(self, call: wire.Call) -> dict[str, Any]:
+        desktop_id = _id(call.args)
+        # Goes on when the caller goes away: half a removal helps nobody.
+        work = self._group.create_task(self._remove(desktop_id), name=f"remove {desktop_id}")
+        if (error := await asyncio.shield(work)) is not None:
+            raise error
+        return {}
+
+    async def sweep(self, _call: wire.Call) -> dict[str, Any]:
+        return asdict(await sweep(self._home, self._in_creation, self._driver_of, self._group))
+
+    async def images(self, _call: wire.Call) -> dict[str, Any]:
+        return {"images": await asyncio.to_thread(list_images, self._home)}
+
+    async def image_build(self, call: wire.Call) -> None:
+        lines: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        async with self._building:
+            build = asyncio.create_task(build_image(self._home, call.args.get("recipe"), lines.put_nowait))
+            build.add_done_callback(lambda _: lines.put_nowait({"done": True}))
+            try:
+                await call.answer({})
+                while not (line := await lines.get()).get("done"):
+                    await wire.write_line(call.writer, line)
+                await wire.write_line(call.writer, _last_line(build))
+            finally:
+                build.cancel()
+                await asyncio.gather(build, return_exceptions=True)
+
+    async def image_delete(self, call: wire.Call) -> dict[str, Any]:
+        await delete_image(self._home, call.args.get("id"))
+        return {}
+
+    async def doctor(self, _call: wire.Call) -> dict[str, Any]:
+        from oriel.host.doctor import examine
+
+        checks = [asdict(check) for check in await examine(self._home)]
+        for name, probe in (await self._runtimes.all()).items():
+            checks.append({
+                "id": f"runtime.{name}", "ok": probe["works"], "fatal": False,
+                "detail": f"{probe['isolation']}: {probe['detail']}", "hint": probe["hint"],
+            })  # fmt: skip
+        return {"checks": checks}
+
+    async def deleted(self, desktop_id: str) -> None:
+        """A keeper deleted its desktop and ended: the directory is ours to remove."""
+        async with self._alone(desktop_id):
+            await erase_directory(self._home, desktop_id)
+        _LOG.info("%s is gone", desktop_id)
+
+    async def _remove(self, desktop_id: str) -> OrielError | None:
+        """By the keeper's own delete if it can, and then what is left of it and by it, by hand."""
+        async with self._alone(desktop_id):
+            keeper = await self._keepers.forget(desktop_id)
+            if keeper.alive:
+                try:
+                    connect = wire.unix(self._home.desktop(desktop_id).keeper_socket)
+                    await wire.call(connect, "delete", {}, deadline_s=KEEPER_DEADLINE_S)
+                except OrielError as error:
+                    _LOG.warning("the keeper of %s cannot delete it: %s", desktop_id, error)
+            try:
+                await keeper.end(deadline_s=END_DEADLINE_S)
+                await clear_desktop(self._home, desktop_id, self._driver_of, self._group)
+            except OrielError as error:
+                _LOG.exception("%s cannot be removed", desktop_id)
+                if self._home.desktop(desktop_id).root.is_dir():
+                    self._keepers.discover(desktop_id)
+                return error
+            return None
+
+    async def _describe(self, desktop_id: str) -> dict[str, Any]:
+        paths = self._home.desktop(desktop_id)
+        process = self._keepers.process(desktop_id)
+        if process is not None:
+            try:
+                hello = await wire.call(
+                    wire.unix(paths.keeper_socket), "hello", {}, deadline_s=HELLO_DEADLINE_S
+                )
+                return {"id": desktop_id, "alive": True, "state": hello["state"], "keeper_pid": process.pid}
+            except OrielError as error:
+                _LOG.warning("the keeper of %s does not answer: %s", desktop_id, error)
+        state = (await asyncio.to_thread(read_ledger, paths.journal)).state
+        return {
+            "id": desktop_id, "alive": False, "state": str(state),
+            "keeper_pid": process.pid if process else None,
+        }  # fmt: skip
+
+    def _in_creation(self, desktop_id: str) -> bool:
+        return desktop_id in self._busy
+
+    @contextlib.asynccontextmanager
+    async def _alone(self, desktop_id: str) -> AsyncIterator[None]:
+        lock = self._busy.setdefault(desktop_id, asyncio.Lock())
+        async with lock:
+            yield
+        if not lock.locked() and self._busy.get(desktop_id) is lock:
+            del self._busy[desktop_id]
+
+
+def _id(args: Mapping[str, Any]) -> str:
+    value = args.get("id")
+    return check_desktop_id(value if isinstance(value, str) else "")
+
+
+def _last_line(build: asyncio.Task[str]) -> dict[str, Any]:
+    error = build.exception()
+    if error is None:
+        return {"phase": "done", "message": "the image is there", "done": True, "image": build.result()}
+    if not isinstance(error, OrielError):
+        _LOG.error("building the image failed", exc_info=error)
+        error = OrielError("building the image failed unexpectedly", hint="hostd.log has the details")
+    return {"phase": "failed", "message": error.message, "done": True, "error": error.to_wire()}

@@ -1,0 +1,1 @@
+"""Machines that are processes and not desktops: everything around them is the real thing."""
