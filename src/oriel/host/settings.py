@@ -1,0 +1,293 @@
+"""Every setting of an installation, declared once: type, default and help.
+
+Flags win over `ORIEL_*`, which win over the home's `oriel.toml`, which wins over the default. A value
+that is wrong is refused, all of them together with where each came from; none is replaced quietly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from oriel.model.errors import Fault, InvalidError
+from oriel.model.spec import LIMITS, NAME, Runtime
+
+__all__ = ["Settings", "add_flags", "load_settings", "reference", "to_flags"]
+
+PREFIX = "ORIEL_"
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
+Check = Callable[[Any], str]  # what is wrong with a value of the right type, "" if nothing
+
+
+def _between(low: float, high: float) -> Check:
+    return lambda value: "" if low <= value <= high else f"must be from {low:g} to {high:g}"
+
+
+def _one_of(*allowed: str) -> Check:
+    return lambda value: "" if value in allowed else f"must be one of {', '.join(allowed)}"
+
+
+def _limit(name: str) -> Check:
+    return _between(*LIMITS[name])
+
+
+def _absolute(value: Path | None) -> str:
+    return "" if value is None or value.is_absolute() else "must be an absolute path"
+
+
+def _origin(value: str) -> str:
+    parts = urlsplit(value)
+    good = parts.scheme in ("http", "https") and parts.hostname and parts.path in ("", "/")
+    return "" if good else "must be http://HOST[:PORT] or https://HOST[:PORT]"
+
+
+def _origins(values: Sequence[str]) -> str:
+    return next((problem for value in values if (problem := _origin(value))), "")
+
+
+def _networks(values: Sequence[str]) -> str:
+    for value in values:
+        try:
+            ipaddress.ip_network(value)
+        except ValueError:
+            return f"{value!r} is no address and no CIDR"
+    return ""
+
+
+def _proxy_name(value: str) -> str:
+    return "" if NAME.match(value) else "must be direct, none or a proxy's name"
+
+
+def _image_name(value: str) -> str:
+    good = re.match(r"[a-z0-9][a-z0-9-]{0,62}(@[0-9a-f]{12})?\Z", value) or value == ""
+    return "" if good else "must be an image's NAME or NAME@VERSION"
+
+
+def _web_url(value: str) -> str:
+    if value == "":
+        return ""
+    good = re.match(r"https?://[^/?#@\s]+([/?][\x21-\x7e]*)?\Z", value)
+    return "" if good else "must be an http:// or https:// address without credentials"
+
+
+def setting(default: Any, help_: str, check: Check | None = None) -> Any:
+    """One setting. `help_` is a sentence of the reference; units belong into its name or here."""
+    return field(default=default, metadata={"help": help_, "check": check})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """An installation's settings, checked."""
+
+    host: str = setting("127.0.0.1", "Address to listen on.")
+    port: int = setting(8080, "Port to listen on; 0 lets the system choose one.", _between(0, 65535))
+    public_url: str = setting(
+        "", "Address under which browsers reach the page, for links; empty: the one they asked for.",
+        lambda value: _origin(value) if value else "",
+    )  # fmt: skip
+    allowed_origins: tuple[str, ...] = setting(
+        (), "Origins besides the page's own that may open a desktop's streams.", _origins
+    )
+    images_directory: Path | None = setting(  # noqa: RUF009 - it is a field
+        None, "Where golden images are kept; not set: images/ in the home.", _absolute
+    )
+    web_directory: Path | None = setting(  # noqa: RUF009 - it is a field
+        None, "The built page; not set: web/dist of the checkout.", _absolute
+    )
+    database_url: str = setting(
+        "", "Database of the controller, as an SQLAlchemy URL; empty: SQLite in the home."
+    )
+
+    runtime: str = setting("auto", "Runtime of a desktop that names none.", _one_of("auto", *Runtime))
+    image: str = setting("", "Image of a desktop that names none; empty: the host's default.", _image_name)
+    vcpus: int = setting(2, "Virtual CPUs of a desktop that names none.", _limit("vcpus"))
+    memory_mib: int = setting(2048, "Memory of a desktop that names none, in MiB.", _limit("memory_mib"))
+    disk_gib: int = setting(8, "Disk of a desktop that names none, in GiB.", _limit("disk_gib"))
+    default_proxy: str = setting(
+        "direct", "Way out of a desktop that names none: direct, none or a proxy's name.", _proxy_name
+    )
+    direct_allow: tuple[str, ...] = setting(
+        (), "Addresses or CIDRs that desktops may reach although they are not public.", _networks
+    )
+    echo_url: str = setting(
+        "", "A web address that answers with its caller's; shows a proxy's exit address.", _web_url
+    )
+
+    concurrent_starts: int = setting(2, "How many desktops start at the same time.", _between(1, 64))
+    start_deadline_s: float = setting(600.0, "How long a start may take, in seconds.", _between(1, 3600))
+    stop_deadline_s: float = setting(60.0, "How long a stop may take, in seconds.", _between(1, 3600))
+    disk_reserve_mib: int = setting(
+        1024, "Free disk of the host below which no desktop is created, in MiB.", _between(0, 1 << 30)
+    )
+
+    ticket_ttl_s: int = setting(45, "Life of a ticket that asks for none, in seconds.", _between(5, 3600))
+    grant_ttl_s: int = setting(
+        8 * 3600, "How long a redeemed viewer link may reconnect, in seconds.", _between(60, 7 * 86400)
+    )
+    session_ttl_s: int = setting(
+        7 * 86400, "How long the page stays signed in, in seconds.", _between(300, 365 * 86400)
+    )
+    still_interval_s: float = setting(
+        3.0, "Age at which a desktop's still picture is taken again while looked at.", _between(0.2, 600)
+    )
+    requests_per_second: int = setting(
+        100, "Requests a token may make per second, on average.", _between(1, 100000)
+    )
+    request_burst: int = setting(400, "Requests a token may make at once.", _between(1, 100000))
+    body_limit_kib: int = setting(1024, "Longest request body that is no file.", _between(16, 1 << 20))
+    upload_limit_mib: int = setting(
+        4096, "Longest file that can be put into a desktop.", _between(1, 1 << 20)
+    )
+    events_kept: int = setting(100_000, "Events kept for replay; older ones go.", _between(1000, 1 << 30))
+    log_level: str = setting("info", "What is logged.", _one_of("debug", "info", "warning", "error"))
+
+
+def load_settings(file: Path, flags: Mapping[str, str | None], environ: Mapping[str, str]) -> Settings:
+    """The settings from all sources. `flags`: setting name → text, None where it was not given.
+
+    InvalidError with every fault together: wrong values from any source, names in `file` that are no
+    settings, a file that is no TOML.
+    """
+    known = {item.name: item for item in fields(Settings)}
+    faults: list[Fault] = []
+    written = _read_file(file, known, faults)
+    values: dict[str, Any] = {}
+    for name, item in known.items():
+        variable = PREFIX + name.upper()
+        if (text := flags.get(name)) is not None:
+            source, given = _flag(name), text
+        elif variable in environ:
+            source, given = variable, environ[variable]
+        elif name in written:
+            source, given = f"{file}: {name}", written[name]
+        else:
+            continue
+        try:
+            values[name] = _checked(item, given)
+        except ValueError as problem:
+            faults.append(Fault(source, str(problem)))
+    if faults:
+        raise InvalidError.of(faults, hint="docs/reference/settings.md lists every setting")
+    return Settings(**values)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """A flag for every setting. Their values stay text: `load_settings` reads and judges them together."""
+    for item in fields(Settings):
+        told = f"{item.metadata['help']} (default: {_shown(item.default) or 'not set'})".replace("%", "%%")
+        parser.add_argument(_flag(item.name), dest=item.name, default=None, metavar=_metavar(item), help=told)
+
+
+def to_flags(settings: Settings, *, without: Sequence[str] = ()) -> list[str]:
+    """What differs from the defaults, as flags for another process of ours."""
+    words: list[str] = []
+    for item in fields(Settings):
+        value = getattr(settings, item.name)
+        if item.name not in without and value != item.default:
+            words.append(f"{_flag(item.name)}={_shown(value)}")
+    return words
+
+
+def reference() -> str:
+    """The reference page, as Markdown."""
+    rows = ["| setting | default | meaning |", "| --- | --- | --- |"]
+    for item in fields(Settings):
+        rows.append(f"| `{item.name}` | `{_shown(item.default) or '–'}` | {item.metadata['help']} |")
+    return "\n".join(rows) + "\n"
+
+
+def _read_file(file: Path, known: Mapping[str, object], faults: list[Fault]) -> dict[str, Any]:
+    try:
+        with file.open("rb") as stream:
+            written = tomllib.load(stream)
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        faults.append(Fault(str(file), f"is no TOML: {error}"))
+        return {}
+    except OSError as error:
+        faults.append(Fault(str(file), f"cannot be read: {error.strerror}"))
+        return {}
+    faults.extend(Fault(f"{file}: {name}", "no such setting") for name in sorted(set(written) - set(known)))
+    return written
+
+
+def _checked(item: Field[Any], given: object) -> Any:
+    """`given` (text, or a TOML value) as the setting's type. ValueError says what is allowed."""
+    value = _converted(item, given)
+    check: Check | None = item.metadata["check"]
+    if check is not None and (problem := check(value)):
+        raise ValueError(problem)
+    return value
+
+
+def _converted(item: Field[Any], given: object) -> Any:
+    kind = str(item.type)
+    if kind.startswith("tuple"):
+        return _words(given)
+    if kind.startswith("Path"):
+        if not isinstance(given, str):
+            raise ValueError("must be a path")
+        return Path(given) if given else None
+    if kind == "bool":
+        return _truth(given)
+    if kind in ("int", "float"):
+        return _number(given, whole=kind == "int")
+    if not isinstance(given, str):
+        raise ValueError("must be text")  # noqa: TRY004 - one kind of error for the caller
+    return given
+
+
+def _words(given: object) -> tuple[str, ...]:
+    if isinstance(given, str):
+        return tuple(word.strip() for word in given.split(",") if word.strip())
+    if isinstance(given, list) and all(isinstance(word, str) for word in given):
+        return tuple(given)
+    raise ValueError("must be a list of texts (in a flag or variable: separated by commas)")
+
+
+def _truth(given: object) -> bool:
+    if isinstance(given, bool):
+        return given
+    if isinstance(given, str) and given.lower() in _TRUE + _FALSE:
+        return given.lower() in _TRUE
+    raise ValueError("must be true or false")
+
+
+def _number(given: object, *, whole: bool) -> int | float:
+    if isinstance(given, str):
+        pattern = r"-?[0-9]{1,18}" if whole else r"-?[0-9]{1,18}(\.[0-9]{1,9})?"
+        if re.fullmatch(pattern, given.strip()):
+            return int(given) if whole else float(given)
+    elif (
+        isinstance(given, int | float) and not isinstance(given, bool) and (not whole or given == int(given))
+    ):
+        return int(given) if whole else float(given)
+    raise ValueError("must be a whole number" if whole else "must be a number")
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _metavar(item: Field[Any]) -> str:
+    kind = str(item.type)
+    return "N" if kind in ("int", "float") else "LIST" if kind.startswith("tuple") else "TEXT"
+
+
+def _shown(value: Any) -> str:
+    if value is None or value is MISSING:
+        return ""
+    if isinstance(value, tuple):
+        return ",".join(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:g}" if isinstance(value, float) else str(value)
