@@ -3,7 +3,7 @@ import { Problem, asProblem } from "./api/problem";
 import type { Mode, Redeemed, Session } from "./api/types";
 import { Cell } from "./cell";
 import { Desktops } from "./desktops";
-import { type Table, TABLES } from "./route";
+import { desktopPath, type Table, TABLES } from "./route";
 import { text } from "./text";
 
 /** Who looks at this page. */
@@ -39,7 +39,7 @@ export async function arrive(): Promise<void> {
     if (secrets.token) return await signIn(secrets.token);
     if (secrets.ticket) return await redeem(secrets.ticket);
     const grant = keptGrant();
-    if (grant && location.pathname === `/desktops/${encodeURIComponent(grant.desktop)}`) {
+    if (grant && location.pathname === desktopPath(grant.desktop)) {
       return who.set({ kind: "guest", grant });
     }
     enter(await client.get<Session>("/session"));
@@ -77,6 +77,7 @@ async function redeem(ticket: string): Promise<void> {
   const grant = { desktop, mode: redeemed.mode, grant: redeemed.grant };
   // Per tab, so that reloading the page works and closing it forgets the grant.
   sessionStorage.setItem(GRANT_KEY, JSON.stringify(grant));
+  history.replaceState(null, "", desktopPath(desktop));
   who.set({ kind: "guest", grant });
 }
 

@@ -44,7 +44,7 @@ export function Icon({ name }: { name: IconName }) {
 export function Mark() {
   return (
     <svg class="mark" viewBox="0 0 32 32" aria-hidden="true">
-      <path d="M4 9.5 10 7v6.5l-6 1.2zM11.5 6h9v7.3h-9zM22 7l6 2.5v5.2l-6-1.2zM4 16.3l6-1.2V25l-6-2.5zM11.5 14.9h9V26h-9zM22 15.1l6 1.2v6.2L22 25z" />
+      <path d="M4 9.5 10 7v6.2l-6 1.1zM12 6h8v6.9h-8zM22 7l6 2.5v4.8l-6-1.1zM4 16.7l6-1.1V25l-6-2.5zM12 15.3h8V26h-8zM22 15.6l6 1.1v5.8L22 25z" />
     </svg>
   );
 }

@@ -4,7 +4,7 @@ import type { Desktop, Mode } from "../api/types";
 import { useCell } from "../cell";
 import type { Desktops } from "../desktops";
 import { ExitBadge, StateMark } from "../parts/badges";
-import { IconButton } from "../parts/button";
+import { Button, IconButton } from "../parts/button";
 import type { IconName } from "../parts/icons";
 import { go } from "../route";
 import { text } from "../text";
@@ -26,7 +26,7 @@ interface BarProps {
   onFit: (fitted: boolean) => void;
 }
 
-type Panel = "keys" | "clipboard" | "share";
+type Panel = "keys" | "clipboard" | "share" | "stop";
 
 interface Tool {
   id: string;
@@ -36,7 +36,6 @@ interface Tool {
   letter: string;
   act: () => void;
   panel?: Panel;
-  pressed?: boolean;
 }
 
 const LINGER_MS = 1600;
@@ -48,7 +47,7 @@ export function Bar(props: BarProps) {
   const live = useCell(viewing.phase).at === "live";
   const shown = useReveal(live, panel !== null);
   const full = useFullscreen();
-  const tools = toolsOf(props, full, (wanted) => {
+  const tools = toolsOf(props, live, full, (wanted) => {
     shown.show();
     setPanel(panel === wanted ? null : wanted);
   });
@@ -91,11 +90,12 @@ export function Bar(props: BarProps) {
           />
         ))}
       </div>
-      {panel && shown.on && (
+      {panel && shown.on && tools.some((tool) => tool.panel === panel) && (
         <div class="panel">
           {panel === "keys" && <KeysPanel viewing={viewing} />}
           {panel === "clipboard" && <ClipboardPanel viewing={viewing} mode={mode} />}
           {panel === "share" && <SharePanel client={props.client} desktop={desktop} />}
+          {panel === "stop" && <StopPanel desktop={desktop} source={props.source} onDone={backToScreen} />}
         </div>
       )}
     </div>
@@ -104,35 +104,72 @@ export function Bar(props: BarProps) {
 
 function ConnectionMark({ viewing, desktop, mode }: { viewing: Viewing; desktop: Desktop; mode: Mode }) {
   const phase = useCell(viewing.phase);
-  if (phase.at !== "live") return <StateMark state={desktop.state} />;
+  if (desktop.state !== "running") return <StateMark state={desktop.state} />;
+  const live = phase.at === "live";
+  const words = mode === "view" ? text.view.liveView : text.view.live;
   return (
-    <span class="state running">
+    <span class={live ? "state running live" : "state starting"}>
       <span class="state-dot" aria-hidden="true" />
-      {mode === "view" ? text.view.liveView : text.view.live}
+      {live ? words : text.view.reconnecting}
     </span>
   );
 }
 
-function toolsOf(props: BarProps, full: boolean, toggle: (panel: Panel) => void): Tool[] {
-  const { desktop, viewing, source, guest, mode, fitted, onFit } = props;
-  const drives = mode === "control";
-  const running = desktop.state === "running";
-  const tools: (Tool | false)[] = [
-    running && drives && { id: "keys", icon: "keyboard", label: text.view.keys, letter: "K", act: () => toggle("keys"), panel: "keys" },
-    running && { id: "clipboard", icon: "clipboard", label: text.view.clipboard, letter: "C", act: () => toggle("clipboard"), panel: "clipboard" },
-    running && { id: "shot", icon: "camera", label: text.view.screenshot, letter: "S", act: () => void save(viewing, desktop.name) },
-    running && { id: "fit", icon: "fit", label: fitted ? text.view.actual : text.view.fit, letter: "Z", act: () => onFit(!fitted) },
-    running && !guest && { id: "share", icon: "share", label: text.view.share, letter: "L", act: () => toggle("share"), panel: "share" },
-    running && !guest && { id: "stop", icon: "stop", label: text.view.stop, letter: "Q", act: () => void source.shutDown(desktop) },
-    {
-      id: "full",
-      icon: full ? "shrink" : "expand",
-      label: full ? text.view.leaveFullscreen : text.view.fullscreen,
-      letter: "F",
-      act: () => void (full ? leaveFullscreen() : enterFullscreen()),
-    },
-  ];
-  return tools.filter((tool) => tool !== false);
+interface StopPanelProps {
+  desktop: Desktop;
+  source: Desktops;
+  onDone: () => void;
+}
+
+function StopPanel({ desktop, source, onDone }: StopPanelProps) {
+  const stop = (): void => {
+    onDone();
+    void source.shutDown(desktop);
+  };
+  return (
+    <section>
+      <strong>{text.view.stopQuestion(desktop.name)}</strong>
+      <p class="panel-help">{text.view.stopConsequence}</p>
+      <div class="panel-row">
+        <Button kind="primary" icon="stop" onClick={stop}>
+          {text.verbs.stop}
+        </Button>
+        <Button focused onClick={onDone}>
+          {text.view.stopKeep}
+        </Button>
+      </div>
+    </section>
+  );
+}
+
+/** What can be done now. Without a live screen, only what needs none. */
+function toolsOf(props: BarProps, live: boolean, full: boolean, toggle: (panel: Panel) => void): Tool[] {
+  const { desktop, viewing, guest, mode, fitted, onFit } = props;
+  const words = text.view;
+  const opens = (panel: Panel, icon: IconName, letter: string): Tool => ({
+    id: panel,
+    icon,
+    label: words[panel],
+    letter,
+    act: () => toggle(panel),
+    panel,
+  });
+  const tools: Tool[] = [];
+  if (live && mode === "control") tools.push(opens("keys", "keyboard", "K"));
+  if (live) {
+    const fit = (): void => onFit(!fitted);
+    const shoot = (): void => void save(viewing, desktop.name);
+    tools.push(opens("clipboard", "clipboard", "C"));
+    tools.push({ id: "picture", icon: "camera", label: words.screenshot, letter: "S", act: shoot });
+    tools.push({ id: "fit", icon: "fit", label: fitted ? words.actual : words.fit, letter: "Z", act: fit });
+  }
+  if (desktop.state === "running" && !guest) {
+    tools.push(opens("share", "share", "L"), opens("stop", "stop", "Q"));
+  }
+  const turn = (): void => void (full ? leaveFullscreen() : enterFullscreen());
+  const label = full ? words.leaveFullscreen : words.fullscreen;
+  tools.push({ id: "full", icon: full ? "shrink" : "expand", label, letter: "F", act: turn });
+  return tools;
 }
 
 /** Whether the bar is out. It always is while there is no live screen under it, and while `held`. */
