@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from oriel.model.errors import Fault, InvalidError
 
@@ -13,7 +13,7 @@ __all__ = ["Arguments"]
 _MISSING: Any = object()
 
 
-def _sound(value: object) -> bool:
+def _sound(value: object) -> TypeGuard[str]:
     """A string the system can take: without NUL and without half a character."""
     return isinstance(value, str) and "\0" not in value and not any("\ud800" <= c <= "\udfff" for c in value)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import json
@@ -23,6 +24,8 @@ __all__ = ["execute"]
 STDIN, STDOUT, STDERR, EXIT, RESIZE, SIGNAL = range(6)
 CHUNK = 1 << 16
 NOT_FOUND, NOT_EXECUTABLE = 127, 126  # as POSIX sh says it
+LINGER_S = 5.0  # a caller closes at once when it has the last frame
+HEARTBEAT_S = 2.0
 EXHAUSTED = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
@@ -56,6 +59,7 @@ async def _refuse(call: Call, command: Command, error: OSError) -> None:
     await call.answer({"pid": 0})
     await write_frame(call.writer, STDERR, f"{command.argv[0]}: {reason}\n".encode())
     await _send_exit(call, {"exit_code": NOT_FOUND if missing else NOT_EXECUTABLE})
+    await _linger(call, asyncio.create_task(_drop(call)))
 
 
 async def _attend(call: Call, command: Command, program: Program, gone: asyncio.Event) -> None:
@@ -84,6 +88,7 @@ async def _attend(call: Call, command: Command, program: Program, gone: asyncio.
             raise ConnectionResetError("the caller has gone")
         await sent
         await _send_exit(call, _report(code, timed_out))
+        await _linger(call, feeding)
     finally:
         tasks = (ending, leaving, feeding, *carrying)
         for task in tasks:
@@ -103,6 +108,21 @@ def _report(code: int, timed_out: bool) -> dict[str, object]:
 
 async def _send_exit(call: Call, report: dict[str, object]) -> None:
     await write_frame(call.writer, EXIT, json.dumps(report).encode())
+
+
+async def _linger(call: Call, reading: asyncio.Task[None]) -> None:
+    """Go on `reading` until the caller closes too: input it had sent already would otherwise make the
+    kernel reset the connection, and the caller lose the last frames."""
+    call.writer.write_eof()
+    try:
+        await asyncio.wait((reading,), timeout=LINGER_S)
+    finally:
+        reading.cancel()
+
+
+async def _drop(call: Call) -> None:
+    while await call.reader.read(CHUNK):
+        pass
 
 
 async def _ended(program: Program) -> int:
@@ -186,7 +206,7 @@ async def _feed(call: Call, program: Program, gone: asyncio.Event) -> None:
         while (frame := await read_frame(call.reader)) is not None:
             channel, payload = frame
             if channel == STDIN and payload:
-                await _write_all(program, payload)
+                await _write_all(call, program, payload)
             elif channel == STDIN:
                 program.close_stdin()
             elif channel == RESIZE:
@@ -216,25 +236,32 @@ def _send_signal(program: Program, wanted: str | int) -> None:
     signal_group(group or program.process.pid, number)
 
 
-async def _write_all(program: Program, data: bytes) -> None:
+async def _write_all(call: Call, program: Program, data: bytes) -> None:
     """To the program's input, at its pace. What it does not want to read any more is dropped."""
     view = memoryview(data)
     while view and program.stdin >= 0:
         try:
             view = view[os.write(program.stdin, view) :]
         except BlockingIOError:
-            await _writable(program.stdin)
-        except (BrokenPipeError, OSError) as error:
+            await _writable(call, program.stdin)
+        except OSError as error:
             if error.errno not in (errno.EPIPE, errno.EIO):
                 raise
             return
 
 
-async def _writable(fd: int) -> None:
+async def _writable(call: Call, fd: int) -> None:
+    """Until there is room. Meanwhile nothing is read from the caller, so its going would stay unnoticed
+    behind what it had sent: an empty frame now and then finds out."""
     ready = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_writer(fd, ready.set)
     try:
-        await ready.wait()
+        while not ready.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HEARTBEAT_S):
+                    await ready.wait()
+                    return
+            await write_frame(call.writer, STDOUT, b"")
     finally:
         loop.remove_writer(fd)
