@@ -1,0 +1,81 @@
+"""What the controller may ask of the hosts that run desktops.
+
+Every call raises UnavailableError, with a hint, when the host's service does not answer, and
+otherwise the service's own error. None retries by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from oriel.fleet.keeper import Keeper
+from oriel.model.spec import DesktopSpec, Isolation, Runtime
+
+__all__ = ["Capacity", "Fleet", "Occupant", "RuntimeReport"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeReport:
+    """Whether a runtime was proven to work on the host, and what to do if not."""
+
+    name: Runtime
+    works: bool
+    isolation: Isolation
+    detail: str
+    hint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Occupant:
+    """A desktop as its host finds it on disk. `alive`: its keeper answers."""
+
+    id: str
+    alive: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capacity:
+    """What a host has, in MiB; `vcpus` counts its processors."""
+
+    vcpus: int
+    memory_mib: int
+    disk_mib: int
+    disk_free_mib: int
+
+
+class Fleet(Protocol):
+    """The hosts. One for now; ids are unique over all of them."""
+
+    async def runtimes(self) -> list[RuntimeReport]:
+        """Proven once per boot of the host: the first call may take as long as a test boot."""
+        ...
+
+    async def capacity(self) -> Capacity: ...
+
+    async def occupants(self) -> list[Occupant]: ...
+
+    async def create(self, spec: DesktopSpec) -> None:
+        """Once this returns its keeper answers; the machine is not started. StateError if it exists."""
+        ...
+
+    async def remove(self, desktop_id: str) -> None:
+        """Once this returns nothing is left of that desktop. It need not exist."""
+        ...
+
+    def keeper(self, desktop_id: str) -> Keeper:
+        """Asks nothing yet."""
+        ...
+
+    async def images(self) -> list[dict[str, Any]]: ...
+
+    async def delete_image(self, image_id: str) -> None: ...
+
+    def build_image(self, recipe: str) -> AsyncIterator[Mapping[str, Any]]:
+        """Each line of progress; the last one has `done` and `image`."""
+        ...
+
+    async def checks(self) -> list[dict[str, Any]]:
+        """What `oriel doctor` shows of the host."""
+        ...

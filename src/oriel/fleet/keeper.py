@@ -1,0 +1,69 @@
+"""One desktop's keeper, as the controller speaks to it (docs/internals.md, "A keeper's verbs")."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from oriel.model import wire
+from oriel.model.egress import EgressSpec
+from oriel.model.events import Event
+
+__all__ = ["Keeper"]
+
+ASK_DEADLINE_S = 10.0
+DELETE_DEADLINE_S = 120.0
+MARGIN_S = 10.0  # a keeper answers by its own deadline; ours only notices one that hangs
+
+
+class Keeper:
+    """Every method raises the keeper's own error, or UnavailableError if it does not answer."""
+
+    def __init__(self, connect: wire.Connect) -> None:
+        self._connect = connect
+
+    async def inspect(self) -> dict[str, Any]:
+        return await self._ask("inspect")
+
+    async def hello(self) -> dict[str, Any]:
+        return await self._ask("hello")
+
+    async def configure_egress(self, spec: EgressSpec) -> None:
+        """Secrets pass only here."""
+        await self._ask("configure_egress", spec.to_wire(), deadline_s=30)
+
+    async def start(self, *, deadline_s: float) -> dict[str, float]:
+        """Its timings, once both windows are painted. After an error nothing of it runs."""
+        answer = await self._ask("start", {"deadline_s": deadline_s}, deadline_s=deadline_s + MARGIN_S)
+        return {str(step): float(seconds) for step, seconds in answer.get("timings", {}).items()}
+
+    async def stop(self, *, deadline_s: float) -> None:
+        await self._ask("stop", {"deadline_s": deadline_s}, deadline_s=deadline_s + MARGIN_S)
+
+    async def console(self, size: int) -> str:
+        """The last `size` bytes of the machine's console."""
+        return str((await self._ask("console", {"bytes": size})).get("text", ""))
+
+    async def events(self, after: int) -> AsyncIterator[Event]:
+        """The journal from `after` (exclusive), then what happens. Ends when the keeper ends."""
+        async with self.stream("events", {"after": after}) as stream:
+            while (line := await wire.read_line(stream.reader)) is not None:
+                yield Event.from_json({"message": "", "data": {}} | line)
+
+    @asynccontextmanager
+    async def stream(
+        self, verb: str, args: Mapping[str, Any] | None = None, *, deadline_s: float = ASK_DEADLINE_S
+    ) -> AsyncIterator[wire.Stream]:
+        """A stream verb (`agent`, `vnc`, `cdp`, `events`); its connection ends with the block."""
+        stream = await wire.open_stream(self._connect, verb, args, deadline_s=deadline_s)
+        try:
+            yield stream
+        finally:
+            # Nothing more is wanted from the other side: no need to wait for it to agree.
+            stream.writer.transport.abort()
+
+    async def _ask(
+        self, verb: str, args: Mapping[str, Any] | None = None, *, deadline_s: float = ASK_DEADLINE_S
+    ) -> dict[str, Any]:
+        return await wire.call(self._connect, verb, args, deadline_s=deadline_s)

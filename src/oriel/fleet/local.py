@@ -1,0 +1,104 @@
+"""This host: hostd's socket and the keepers' sockets under one home."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from oriel.fleet.contract import Capacity, Occupant, RuntimeReport
+from oriel.fleet.keeper import Keeper
+from oriel.host.layout import Home
+from oriel.model import wire
+from oriel.model.errors import UnavailableError
+from oriel.model.spec import DesktopSpec, Isolation, Runtime
+
+__all__ = ["LocalHost"]
+
+ASK_DEADLINE_S = 10.0
+PROBE_DEADLINE_S = 180.0  # a test boot of every runtime, once per boot of the host
+WORK_DEADLINE_S = 120.0
+BUILD_SILENCE_S = 1800.0
+HINT = "is hostd running? `oriel serve` brings it back; its log is HOME/hostd/hostd.log"
+
+
+class LocalHost:
+    """The `Fleet` of one host."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._hostd = wire.unix(home.hostd_socket)
+
+    def keeper(self, desktop_id: str) -> Keeper:
+        return Keeper(wire.unix(self._home.desktop(desktop_id).keeper_socket))
+
+    async def runtimes(self) -> list[RuntimeReport]:
+        answer = await self._ask("hello", deadline_s=PROBE_DEADLINE_S)
+        return [
+            RuntimeReport(
+                name=Runtime(name),
+                works=bool(found.get("works")),
+                isolation=Isolation(found.get("isolation", Isolation.CONTAINER)),
+                detail=str(found.get("detail", "")),
+                hint=str(found.get("hint", "")),
+            )
+            for name, found in answer.get("runtimes", {}).items()
+            if name in list(Runtime)
+        ]
+
+    async def capacity(self) -> Capacity:
+        return await asyncio.to_thread(self._capacity)
+
+    def _capacity(self) -> Capacity:
+        page = os.sysconf("SC_PAGE_SIZE")
+        disk = os.statvfs(self._home.root)
+        return Capacity(
+            vcpus=os.cpu_count() or 1,
+            memory_mib=os.sysconf("SC_PHYS_PAGES") * page >> 20,
+            disk_mib=disk.f_blocks * disk.f_frsize >> 20,
+            disk_free_mib=disk.f_bavail * disk.f_frsize >> 20,
+        )
+
+    async def occupants(self) -> list[Occupant]:
+        answer = await self._ask("list")
+        return [Occupant(id=str(one["id"]), alive=bool(one.get("alive"))) for one in answer["desktops"]]
+
+    async def create(self, spec: DesktopSpec) -> None:
+        await self._ask("create", {"spec": spec.to_json()}, deadline_s=WORK_DEADLINE_S)
+
+    async def remove(self, desktop_id: str) -> None:
+        await self._ask("remove", {"id": desktop_id}, deadline_s=WORK_DEADLINE_S)
+
+    async def images(self) -> list[dict[str, Any]]:
+        return list((await self._ask("images"))["images"])
+
+    async def delete_image(self, image_id: str) -> None:
+        await self._ask("image_delete", {"id": image_id}, deadline_s=WORK_DEADLINE_S)
+
+    async def build_image(self, recipe: str) -> AsyncIterator[Mapping[str, Any]]:
+        stream = await wire.open_stream(self._hostd, "image_build", {"recipe": recipe})
+        try:
+            while True:
+                async with asyncio.timeout(BUILD_SILENCE_S):
+                    line = await wire.read_line(stream.reader)
+                if line is None:
+                    return
+                yield line
+        finally:
+            stream.writer.transport.abort()
+
+    async def checks(self) -> list[dict[str, Any]]:
+        return list((await self._ask("doctor", deadline_s=PROBE_DEADLINE_S))["checks"])
+
+    async def _ask(
+        self, verb: str, args: Mapping[str, Any] | None = None, *, deadline_s: float = ASK_DEADLINE_S
+    ) -> dict[str, Any]:
+        try:
+            return await wire.call(self._hostd, verb, args, deadline_s=deadline_s)
+        except UnavailableError as error:
+            if error.hint:
+                raise
+            raise UnavailableError(
+                f"this host's service does not answer: {error.message}", hint=HINT, code="host_unavailable"
+            ) from error
