@@ -1,0 +1,18 @@
+# /etc/environment may change under an open shell: a desktop gets its SESSION_ID after it has started. An
+# interactive bash reads it again before each prompt, without starting a process.
+if [ -n "${BASH_VERSION-}" ] && [ -n "${PS1-}" ]; then
+  __oriel_identity() {
+    local status=$? line
+    while IFS= read -r line; do
+      case $line in SESSION_ID=*) line=${line#SESSION_ID=} line=${line#\"} export SESSION_ID="${line%\"}" ;; esac
+    done </etc/environment
+    return $status
+  }
+  case ${PROMPT_COMMAND-} in
+    *__oriel_identity*) ;;
+    *) PROMPT_COMMAND="__oriel_identity${PROMPT_COMMAND:+; $PROMPT_COMMAND}" ;;
+  esac
+elif [ -z "${SESSION_ID-}" ]; then
+  SESSION_ID=$(sed -n 's/^SESSION_ID="\{0,1\}\([^"]*\)"\{0,1\}$/\1/p' /etc/environment)
+  export SESSION_ID
+fi
