@@ -172,7 +172,7 @@ export const text = {
   },
 
   view: {
-    screen: (name: string) => `Screen of ${name}`,
+    screen: (name: string) => `Screen of ${name}. Ctrl Alt Shift M shows the controls.`,
     bar: "Desktop controls",
     showBar: "Show the controls",
     toWall: "All desktops",
