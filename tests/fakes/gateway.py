@@ -51,7 +51,7 @@ async def running_gateway(sockets: Sequence[socket.socket] = ()) -> AsyncIterato
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory) / "gateway.log"
         with log.open("wb") as output:
-            process = subprocess.Popen(  # noqa: S603
+            process = subprocess.Popen(
                 argv,
                 stdin=subprocess.DEVNULL,
                 stderr=output,

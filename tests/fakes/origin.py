@@ -145,7 +145,7 @@ class Origin(TcpServer):
         return self._answer(sock, seen)
 
     def _answer(self, sock: socket.socket, seen: Seen) -> bool:
-        path = seen.path
+        path = seen.path.partition("?")[0]
         if path == "/upgrade":
             sock.sendall(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
             _echo(sock)

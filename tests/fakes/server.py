@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import socket
 import ssl
 import threading
@@ -48,6 +49,16 @@ class TcpServer:
         self.socket.close()
         assert not any(thread.is_alive() for thread in self._threads), "a fake server's thread hangs"
 
+    def drop_connections(self) -> None:
+        """Close every open connection, and go on accepting. Returns once they are closed."""
+        with self._lock:
+            connections, threads = list(self._open), list(self._threads[1:])
+        for connection in connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        for thread in threads:
+            thread.join(timeout=10)
+
     def _start(self, target: Callable[[], None]) -> None:
         thread = threading.Thread(target=target, name=f"fake-{self.port}", daemon=True)
         self._threads.append(thread)
@@ -61,7 +72,7 @@ class TcpServer:
                 return
             self.accepted += 1
             self._threads = [t for t in self._threads if t.is_alive()]
-            self._start(lambda sock=connection: self._serve(sock))
+            self._start(functools.partial(self._serve, connection))
 
     def _serve(self, connection: socket.socket) -> None:
         with self._lock:

@@ -131,7 +131,8 @@ def _split_parts(rest: str) -> tuple[str, str, str, str]:
     if not at and (match := re.fullmatch(r"([^:\[\]]+):([0-9]+):([^:]+):(.*)", authority, re.DOTALL)):
         return match[3], match[4], match[1], match[2]
     username, _, password = userinfo.partition(":")
-    host, _, port = authority.rpartition(":")
+    match = re.fullmatch(r"(\[.*\]|[^:]*)(?::(.*))?", authority, re.DOTALL)
+    host, port = (match[1], match[2] or "") if match else (authority, "")
     return _decode(username), _decode(password), host, port
 
 
