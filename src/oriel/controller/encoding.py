@@ -1,0 +1,52 @@
+"""JSON answers, and the opaque marks between the pages of a list."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from starlette.responses import Response
+
+from oriel.model.errors import Fault, InvalidError
+
+__all__ = ["JsonResponse", "before_of", "list_of"]
+
+T = TypeVar("T")
+
+
+class JsonResponse(Response):
+    """Compact JSON; what is in it is ours already, and is not validated again."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def before_of(cursor: str | None) -> int | None:
+    """The number that the next page ends before. InvalidError for a cursor that is none of ours."""
+    if not cursor:
+        return None
+    try:
+        mark = base64.urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)).decode()
+        kind, _, number = mark.partition(":")
+        if kind != "before" or not number.isdecimal() or len(number) > 18:
+            raise ValueError
+        return int(number)
+    except (ValueError, binascii.Error):
+        problem = "must be the `next` of a former answer, unchanged"
+        raise InvalidError.of([Fault("cursor", problem)]) from None
+
+
+def list_of(
+    items: Sequence[T], limit: int, document: Callable[[T], dict[str, Any]], number: Callable[[T], int]
+) -> JsonResponse:
+    """One page. `items` has one more than `limit` if there is a next page."""
+    shown = items[:limit]
+    following = None
+    if len(items) > limit:
+        following = base64.urlsafe_b64encode(f"before:{number(shown[-1])}".encode()).decode().rstrip("=")
+    return JsonResponse({"items": [document(item) for item in shown], "next": following})

@@ -1,0 +1,1 @@
+"""What the controller remembers: one database, one writer, every change a transaction."""

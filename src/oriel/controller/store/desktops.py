@@ -1,0 +1,232 @@
+"""Desktops as the controller wants them and last knew them. The one place that changes a state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from oriel.controller.store.database import Transaction
+from oriel.controller.store.events import record
+from oriel.controller.store.tables import desktops, idempotency, users
+from oriel.model.errors import NotFoundError, StateError
+from oriel.model.events import utc_now
+from oriel.model.spec import DesktopSpec, Isolation, Runtime, Screen
+from oriel.model.state import State, check_transition
+
+__all__ = [
+    "Desktop",
+    "Wanted",
+    "add",
+    "change",
+    "every",
+    "find",
+    "forget",
+    "known_by_key",
+    "move",
+    "page",
+    "remember_key",
+]
+
+
+class Wanted:
+    """What a desktop is to become."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+    DELETED = "deleted"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Desktop:
+    """One desktop: what was asked, and what is known of it. `owner` is the owner's name."""
+
+    id: str
+    name: str
+    owner_id: str
+    owner: str
+    session_id: str
+    wanted: str
+    state: State
+    runtime: Runtime
+    isolation: Isolation
+    image: str
+    vcpus: int
+    memory_mib: int
+    disk_gib: int
+    screen_width: int
+    screen_height: int
+    proxy: str
+    allow: tuple[str, ...]
+    deny: tuple[str, ...]
+    idle_timeout_s: int
+    labels: Mapping[str, str]
+    created_at: str
+    ready_at: str | None
+    timings: Mapping[str, float]
+    error: Mapping[str, Any] | None
+    journal_seq: int
+    number: int = 0  # in the order of creation
+
+    def spec(self) -> DesktopSpec:
+        """What its host is asked for."""
+        return DesktopSpec(
+            id=self.id,
+            name=self.name,
+            session_id=self.session_id,
+            runtime=self.runtime,
+            image=self.image,
+            vcpus=self.vcpus,
+            memory_mib=self.memory_mib,
+            disk_gib=self.disk_gib,
+            screen=Screen(width=self.screen_width, height=self.screen_height),
+        )
+
+
+_SELECT = select(desktops, users.c.name.label("owner")).join(users, users.c.id == desktops.c.owner_id)
+
+
+def _desktop(row: Row[Any]) -> Desktop:
+    values = dict(row._mapping)
+    values["state"] = State(values["state"])
+    values["runtime"] = Runtime(values["runtime"])
+    values["isolation"] = Isolation(values["isolation"])
+    values["allow"], values["deny"] = tuple(values["allow"]), tuple(values["deny"])
+    return Desktop(**values)
+
+
+def find(connection: Connection, ref: str) -> Desktop | None:
+    """By id or by name. An id has a form that no name of a person's choosing should have, and wins."""
+    row = connection.execute(_SELECT.where(desktops.c.id == ref)).first()
+    if row is None:
+        row = connection.execute(_SELECT.where(desktops.c.name == ref)).first()
+    return None if row is None else _desktop(row)
+
+
+def every(connection: Connection) -> list[Desktop]:
+    return [_desktop(row) for row in connection.execute(_SELECT.order_by(desktops.c.number))]
+
+
+def page(connection: Connection, *, owner_id: str | None, before: int | None, limit: int) -> list[Desktop]:
+    """The newest `limit`, older than the number `before`; of one owner, or of all."""
+    query = _SELECT.order_by(desktops.c.number.desc()).limit(limit)
+    if owner_id is not None:
+        query = query.where(desktops.c.owner_id == owner_id)
+    if before is not None:
+        query = query.where(desktops.c.number < before)
+    return [_desktop(row) for row in connection.execute(query)]
+
+
+def add(transaction: Transaction, desktop: Desktop) -> Desktop:
+    """A new desktop, `creating`. StateError if the name is taken."""
+    values = {item.name: getattr(desktop, item.name) for item in desktops.columns if item.name != "number"}
+    values |= {"allow": list(desktop.allow), "deny": list(desktop.deny), "labels": dict(desktop.labels),
+               "timings": dict(desktop.timings)}  # fmt: skip
+    try:
+        transaction.connection.execute(insert(desktops).values(values))
+    except IntegrityError as error:
+        raise _taken(desktop.name) from error
+    record(transaction, desktop, f"state.{desktop.state}")
+    return _present(transaction, desktop.id)
+
+
+def change(transaction: Transaction, desktop_id: str, **values: Any) -> Desktop:
+    """Change fields that are no state. NotFoundError if it is gone, StateError if the new name is taken."""
+    try:
+        transaction.connection.execute(
+            update(desktops).where(desktops.c.id == desktop_id).values(_plain(values))
+        )
+    except IntegrityError as error:
+        raise _taken(str(values.get("name"))) from error
+    return _present(transaction, desktop_id)
+
+
+def move(
+    transaction: Transaction,
+    desktop_id: str,
+    state: State,
+    *,
+    message: str = "",
+    data: Mapping[str, Any] | None = None,
+    **values: Any,
+) -> Desktop:
+    """Bring a desktop into `state`, and record that as an event; the one writer of states.
+
+    Being there already changes only `values`. StateError if the way is not allowed, NotFoundError if
+    it is gone.
+    """
+    old = _present(transaction, desktop_id)
+    if old.state is not state:
+        check_transition(old.state, state)
+        values |= {"state": str(state)} | _consequences(state, values)
+    changed = change(transaction, desktop_id, **values) if values else old
+    if old.state is not state:
+        record(transaction, changed, f"state.{state}", message, data or {})
+    return changed
+
+
+def _consequences(state: State, values: Mapping[str, Any]) -> dict[str, Any]:
+    if state is State.RUNNING:
+        return {"error": None, "ready_at": values.get("ready_at") or utc_now()}
+    if state is State.STARTING:
+        return {"error": None, "timings": {}, "ready_at": None}
+    return {}
+
+
+def forget(transaction: Transaction, desktop_id: str) -> None:
+    """It is gone: only its events stay."""
+    desktop = _present(transaction, desktop_id)
+    transaction.connection.execute(delete(desktops).where(desktops.c.id == desktop_id))
+    record(transaction, desktop, "desktop.gone")
+
+
+def remember_key(
+    transaction: Transaction, user_id: str, key: str, digest: str, desktop_id: str, *, forget_before: str
+) -> None:
+    """That this request made this desktop. Keys older than `forget_before` go."""
+    connection = transaction.connection
+    connection.execute(delete(idempotency).where(idempotency.c.created_at < forget_before))
+    connection.execute(
+        insert(idempotency).values(
+            user_id=user_id, key=key, digest=digest, desktop_id=desktop_id, created_at=utc_now()
+        )
+    )
+
+
+def known_by_key(connection: Connection, user_id: str, key: str, digest: str) -> str | None:
+    """The id of the desktop that a request with this key has made. StateError if it was another request."""
+    row = connection.execute(
+        select(idempotency).where(idempotency.c.user_id == user_id, idempotency.c.key == key)
+    ).first()
+    if row is None:
+        return None
+    if row.digest != digest:
+        raise StateError(
+            "this Idempotency-Key was used for another request",
+            hint="use a new key for a new request",
+            code="idempotency_key_reused",
+        )
+    return str(row.desktop_id)
+
+
+def _present(transaction: Transaction, desktop_id: str) -> Desktop:
+    found = find(transaction.connection, desktop_id)
+    if found is None or found.id != desktop_id:
+        raise NotFoundError("this desktop is gone")
+    return found
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: list(value) if isinstance(value, tuple) else dict(value) if isinstance(value, Mapping) else value
+        for key, value in values.items()
+    }
+
+
+def _taken(name: str) -> StateError:
+    return StateError(
+        f"there is a desktop named {name!r} already", hint="choose another name", code="name_taken"
+    )

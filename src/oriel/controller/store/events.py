@@ -1,0 +1,80 @@
+"""What happened to desktops, and who did what: rows that are only ever added, and the oldest dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, delete, func, insert, select
+
+from oriel.controller.store.database import Transaction
+from oriel.controller.store.tables import audit, events
+from oriel.model.events import Event, utc_now
+
+if TYPE_CHECKING:
+    from oriel.controller.store.desktops import Desktop
+
+__all__ = ["after", "audit_page", "newest", "record", "trim", "write_audit"]
+
+
+def record(
+    transaction: Transaction,
+    desktop: Desktop,
+    kind: str,
+    message: str = "",
+    data: Mapping[str, Any] | None = None,
+    *,
+    at: str = "",
+) -> Event:
+    """Add an event; it is published once the transaction is on the disk. `seq` is the controller's own."""
+    at = at or utc_now()
+    values = {
+        "at": at, "desktop": desktop.id, "owner_id": desktop.owner_id,
+        "kind": kind[:64], "message": message, "data": dict(data or {}),
+    }  # fmt: skip
+    result = transaction.connection.execute(insert(events).values(values))
+    key = result.inserted_primary_key
+    event = Event(
+        seq=int(key[0]) if key else 0, at=at, desktop=desktop.id, kind=kind, message=message, data=data or {}
+    )
+    transaction.events.append((desktop.owner_id, event))
+    return event
+
+
+def after(
+    connection: Connection, seq: int, *, desktop: str | None, owner_id: str | None, limit: int
+) -> list[Event]:
+    """The next `limit` events with a higher `seq`, in order; of one desktop, of one owner, or all."""
+    query = select(events).where(events.c.seq > seq).order_by(events.c.seq).limit(limit)
+    if desktop is not None:
+        query = query.where(events.c.desktop == desktop)
+    if owner_id is not None:
+        query = query.where(events.c.owner_id == owner_id)
+    return [
+        Event(seq=row.seq, at=row.at, desktop=row.desktop, kind=row.kind, message=row.message, data=row.data)
+        for row in connection.execute(query)
+    ]
+
+
+def newest(connection: Connection) -> int:
+    """The highest `seq` so far, 0 if there is none."""
+    return int(connection.execute(select(func.max(events.c.seq))).scalar() or 0)
+
+
+def trim(transaction: Transaction, kept: int) -> None:
+    """Drop all but (about) the newest `kept` events."""
+    transaction.connection.execute(
+        delete(events).where(events.c.seq <= newest(transaction.connection) - kept)
+    )
+
+
+def write_audit(transaction: Transaction, entry: Mapping[str, Any]) -> None:
+    transaction.connection.execute(insert(audit).values(dict(entry)))
+
+
+def audit_page(connection: Connection, *, before: int | None, limit: int) -> list[dict[str, Any]]:
+    """The newest `limit` entries, older than the id `before`."""
+    query = select(audit).order_by(audit.c.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(audit.c.id < before)
+    return [dict(row._mapping) for row in connection.execute(query)]

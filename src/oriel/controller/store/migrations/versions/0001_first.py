@@ -1,0 +1,156 @@
+"""The first tables: people, desktops, proxies, events, audit."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "audit",
+        sa.Column(
+            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
+        ),
+        sa.Column("at", sa.String(length=24), nullable=False),
+        sa.Column("actor", sa.String(length=128), nullable=False),
+        sa.Column("action", sa.String(length=64), nullable=False),
+        sa.Column("target", sa.String(length=128), nullable=False),
+        sa.Column("outcome", sa.String(length=32), nullable=False),
+        sa.Column("address", sa.String(length=64), nullable=False),
+        sa.Column("request_id", sa.String(length=32), nullable=False),
+        sa.Column("seconds", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_audit"),
+        sqlite_autoincrement=True,
+    )
+    op.create_table(
+        "events",
+        sa.Column(
+            "seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
+        ),
+        sa.Column("at", sa.String(length=24), nullable=False),
+        sa.Column("desktop", sa.String(length=16), nullable=False),
+        sa.Column("owner_id", sa.String(length=16), nullable=False),
+        sa.Column("kind", sa.String(length=64), nullable=False),
+        sa.Column("message", sa.Text(), nullable=False),
+        sa.Column("data", sa.JSON(), nullable=False),
+        sa.PrimaryKeyConstraint("seq", name="pk_events"),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("ix_events_desktop_seq", "events", ["desktop", "seq"], unique=False)
+    op.create_index("ix_events_owner_id_seq", "events", ["owner_id", "seq"], unique=False)
+    op.create_table(
+        "users",
+        sa.Column(
+            "number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
+        ),
+        sa.Column("id", sa.String(length=16), nullable=False),
+        sa.Column("name", sa.String(length=63), nullable=False),
+        sa.Column("role", sa.String(length=16), nullable=False),
+        sa.Column("created_at", sa.String(length=24), nullable=False),
+        sa.PrimaryKeyConstraint("number", name="pk_users"),
+        sa.UniqueConstraint("id", name="uq_users_id"),
+        sa.UniqueConstraint("name", name="uq_users_name"),
+    )
+    op.create_table(
+        "desktops",
+        sa.Column(
+            "number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
+        ),
+        sa.Column("id", sa.String(length=16), nullable=False),
+        sa.Column("name", sa.String(length=63), nullable=False),
+        sa.Column("owner_id", sa.String(length=16), nullable=False),
+        sa.Column("session_id", sa.String(length=64), nullable=False),
+        sa.Column("wanted", sa.String(length=16), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("runtime", sa.String(length=16), nullable=False),
+        sa.Column("isolation", sa.String(length=16), nullable=False),
+        sa.Column("image", sa.String(length=80), nullable=False),
+        sa.Column("vcpus", sa.Integer(), nullable=False),
+        sa.Column("memory_mib", sa.Integer(), nullable=False),
+        sa.Column("disk_gib", sa.Integer(), nullable=False),
+        sa.Column("screen_width", sa.Integer(), nullable=False),
+        sa.Column("screen_height", sa.Integer(), nullable=False),
+        sa.Column("proxy", sa.String(length=63), nullable=False),
+        sa.Column("allow", sa.JSON(), nullable=False),
+        sa.Column("deny", sa.JSON(), nullable=False),
+        sa.Column("idle_timeout_s", sa.Integer(), nullable=False),
+        sa.Column("labels", sa.JSON(), nullable=False),
+        sa.Column("created_at", sa.String(length=24), nullable=False),
+        sa.Column("ready_at", sa.String(length=24), nullable=True),
+        sa.Column("timings", sa.JSON(), nullable=False),
+        sa.Column("error", sa.JSON(), nullable=True),
+        sa.Column("journal_seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.ForeignKeyConstraint(["owner_id"], ["users.id"], name="fk_desktops_owner_id"),
+        sa.PrimaryKeyConstraint("number", name="pk_desktops"),
+        sa.UniqueConstraint("id", name="uq_desktops_id"),
+        sa.UniqueConstraint("name", name="uq_desktops_name"),
+    )
+    op.create_index("ix_desktops_owner_id", "desktops", ["owner_id"], unique=False)
+    op.create_table(
+        "idempotency",
+        sa.Column("user_id", sa.String(length=16), nullable=False),
+        sa.Column("key", sa.String(length=128), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("desktop_id", sa.String(length=16), nullable=False),
+        sa.Column("created_at", sa.String(length=24), nullable=False),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_idempotency_user_id", ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("user_id", "key", name="pk_idempotency"),
+    )
+    op.create_index("ix_idempotency_created_at", "idempotency", ["created_at"], unique=False)
+    op.create_table(
+        "proxies",
+        sa.Column(
+            "number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
+        ),
+        sa.Column("id", sa.String(length=16), nullable=False),
+        sa.Column("name", sa.String(length=63), nullable=False),
+        sa.Column("owner_id", sa.String(length=16), nullable=False),
+        sa.Column("address", sa.Text(), nullable=False),
+        sa.Column("secret", sa.LargeBinary(), nullable=False),
+        sa.Column("has_password", sa.Boolean(), nullable=False),
+        sa.Column("labels", sa.JSON(), nullable=False),
+        sa.Column("created_at", sa.String(length=24), nullable=False),
+        sa.ForeignKeyConstraint(["owner_id"], ["users.id"], name="fk_proxies_owner_id"),
+        sa.PrimaryKeyConstraint("number", name="pk_proxies"),
+        sa.UniqueConstraint("id", name="uq_proxies_id"),
+        sa.UniqueConstraint("name", name="uq_proxies_name"),
+    )
+    op.create_index("ix_proxies_owner_id", "proxies", ["owner_id"], unique=False)
+    op.create_table(
+        "tokens",
+        sa.Column(
+            "number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
+        ),
+        sa.Column("id", sa.String(length=16), nullable=False),
+        sa.Column("user_id", sa.String(length=16), nullable=False),
+        sa.Column("name", sa.String(length=63), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("scopes", sa.JSON(), nullable=False),
+        sa.Column("created_at", sa.String(length=24), nullable=False),
+        sa.Column("expires_at", sa.String(length=24), nullable=True),
+        sa.Column("last_used_at", sa.String(length=24), nullable=True),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_tokens_user_id", ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("number", name="pk_tokens"),
+        sa.UniqueConstraint("digest", name="uq_tokens_digest"),
+        sa.UniqueConstraint("id", name="uq_tokens_id"),
+    )
+    op.create_index("ix_tokens_user_id", "tokens", ["user_id"], unique=False)
+    op.create_table(
+        "sessions",
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("token_id", sa.String(length=16), nullable=False),
+        sa.Column("created_at", sa.String(length=24), nullable=False),
+        sa.Column("expires_at", sa.String(length=24), nullable=False),
+        sa.ForeignKeyConstraint(["token_id"], ["tokens.id"], name="fk_sessions_token_id", ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("digest", name="pk_sessions"),
+    )
+    op.create_index("ix_sessions_token_id", "sessions", ["token_id"], unique=False)
+
+
+def downgrade() -> None:
+    for name in ("sessions", "tokens", "proxies", "idempotency", "desktops", "users", "events", "audit"):
+        op.drop_table(name)

@@ -1,0 +1,142 @@
+"""The tables. A change here needs a migration beside it; a test compares the two."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+__all__ = ["audit", "desktops", "events", "idempotency", "metadata", "proxies", "sessions", "tokens", "users"]
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+# Grows for ever; SQLite numbers rows by itself only in a column of exactly this type.
+_Number = BigInteger().with_variant(Integer, "sqlite")
+_Time = String(24)  # RFC 3339, UTC, milliseconds: sorts as text
+
+users = Table(
+    "users", metadata,
+    Column("number", _Number, primary_key=True, autoincrement=True),
+    Column("id", String(16), nullable=False, unique=True),
+    Column("name", String(63), nullable=False, unique=True),
+    Column("role", String(16), nullable=False),
+    Column("created_at", _Time, nullable=False),
+)  # fmt: skip
+
+tokens = Table(
+    "tokens", metadata,
+    Column("number", _Number, primary_key=True, autoincrement=True),
+    Column("id", String(16), nullable=False, unique=True),
+    Column("user_id", String(16), ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("name", String(63), nullable=False),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("scopes", JSON, nullable=False),
+    Column("created_at", _Time, nullable=False),
+    Column("expires_at", _Time),
+    Column("last_used_at", _Time),
+)  # fmt: skip
+
+sessions = Table(
+    "sessions", metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("token_id", String(16), ForeignKey("tokens.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("created_at", _Time, nullable=False),
+    Column("expires_at", _Time, nullable=False),
+)  # fmt: skip
+
+desktops = Table(
+    "desktops", metadata,
+    Column("number", _Number, primary_key=True, autoincrement=True),
+    Column("id", String(16), nullable=False, unique=True),
+    Column("name", String(63), nullable=False, unique=True),
+    Column("owner_id", String(16), ForeignKey("users.id"), nullable=False, index=True),
+    Column("session_id", String(64), nullable=False),
+    Column("wanted", String(16), nullable=False),  # running, stopped, deleted
+    Column("state", String(16), nullable=False),
+    Column("runtime", String(16), nullable=False),
+    Column("isolation", String(16), nullable=False),
+    Column("image", String(80), nullable=False),
+    Column("vcpus", Integer, nullable=False),
+    Column("memory_mib", Integer, nullable=False),
+    Column("disk_gib", Integer, nullable=False),
+    Column("screen_width", Integer, nullable=False),
+    Column("screen_height", Integer, nullable=False),
+    Column("proxy", String(63), nullable=False),
+    Column("allow", JSON, nullable=False),
+    Column("deny", JSON, nullable=False),
+    Column("idle_timeout_s", Integer, nullable=False),
+    Column("labels", JSON, nullable=False),
+    Column("created_at", _Time, nullable=False),
+    Column("ready_at", _Time),
+    Column("timings", JSON, nullable=False),
+    Column("error", JSON),
+    Column("journal_seq", _Number, nullable=False),  # the keeper's last event taken over
+)  # fmt: skip
+
+idempotency = Table(
+    "idempotency", metadata,
+    Column("user_id", String(16), ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    Column("key", String(128), primary_key=True),
+    Column("digest", String(64), nullable=False),  # of the request: the same key may not mean another
+    Column("desktop_id", String(16), nullable=False),
+    Column("created_at", _Time, nullable=False, index=True),
+)  # fmt: skip
+
+events = Table(
+    "events", metadata,
+    Column("seq", _Number, primary_key=True, autoincrement=True),
+    Column("at", _Time, nullable=False),
+    Column("desktop", String(16), nullable=False),
+    Column("owner_id", String(16), nullable=False),
+    Column("kind", String(64), nullable=False),
+    Column("message", Text, nullable=False),
+    Column("data", JSON, nullable=False),
+    Index(None, "desktop", "seq"),
+    Index(None, "owner_id", "seq"),
+    sqlite_autoincrement=True,  # a number is never given twice, even after the newest rows are gone
+)  # fmt: skip
+
+proxies = Table(
+    "proxies", metadata,
+    Column("number", _Number, primary_key=True, autoincrement=True),
+    Column("id", String(16), nullable=False, unique=True),
+    Column("name", String(63), nullable=False, unique=True),
+    Column("owner_id", String(16), ForeignKey("users.id"), nullable=False, index=True),
+    Column("address", Text, nullable=False),  # scheme://host:port, without credentials
+    Column("secret", LargeBinary, nullable=False),  # the whole URL, encrypted (vault.py)
+    Column("has_password", Boolean, nullable=False),
+    Column("labels", JSON, nullable=False),
+    Column("created_at", _Time, nullable=False),
+)  # fmt: skip
+
+audit = Table(
+    "audit", metadata,
+    Column("id", _Number, primary_key=True, autoincrement=True),
+    Column("at", _Time, nullable=False),
+    Column("actor", String(128), nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("target", String(128), nullable=False),
+    Column("outcome", String(32), nullable=False),
+    Column("address", String(64), nullable=False),
+    Column("request_id", String(32), nullable=False),
+    Column("seconds", Float, nullable=False),
+    sqlite_autoincrement=True,
+)  # fmt: skip
