@@ -1,51 +1,79 @@
-"""All commands, by subject."""
+"""All commands. Only the one that is asked for is imported: all of them would cost each start 0.1 s."""
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import typer
 
-from oriel.cli import computer, desktops, execution, host, images, moments, people, proxies, verification
-from oriel.cli.files import cp
+__all__ = ["app_for", "whole_app"]
 
-__all__ = ["app"]
+# Name: module and function, in the order in which help lists them.
+COMMANDS = {
+    "doctor": "host:doctor",
+    "serve": "host:serve",
+    "create": "desktops:create",
+    "list": "desktops:list_",
+    "show": "desktops:show",
+    "open": "desktops:open_",
+    "exec": "execution:exec_",
+    "cp": "files:cp",
+    "screenshot": "computer:screenshot",
+    "type": "computer:type_",
+    "key": "computer:key",
+    "click": "computer:click",
+    "shell": "shell:shell",
+    "start": "desktops:start",
+    "stop": "desktops:stop",
+    "pause": "moments:pause",
+    "resume": "moments:resume",
+    "fork": "moments:fork",
+    "snapshot": "moments:snapshot",
+    "rewind": "moments:rewind",
+    "delete": "desktops:delete",
+    "logs": "history:logs",
+    "events": "history:events",
+    "verify": "verification:verify",
+    "bench": "host:bench",
+    "version": "host:version",
+}
+GROUPS = {
+    "image": "images:app",
+    "template": "moments:templates",
+    "proxy": "proxies:app",
+    "user": "people:users",
+    "token": "people:tokens",
+}
 
-app = typer.Typer(
-    name="oriel",
-    help="Linux desktops in the browser, each behind its user's own proxy address.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
 
-app.command("doctor")(host.doctor)
-app.command("serve")(host.serve)
-app.command("create")(desktops.create)
-app.command("list")(desktops.list_)
-app.command("show")(desktops.show)
-app.command("open")(desktops.open_)
-app.command("exec")(execution.exec_)
-app.command("cp")(cp)
-app.command("screenshot")(computer.screenshot)
-app.command("type")(computer.type_)
-app.command("key")(computer.key)
-app.command("click")(computer.click)
-app.command("shell")(execution.shell)
-app.command("start")(desktops.start)
-app.command("stop")(desktops.stop)
-app.command("pause")(moments.pause)
-app.command("resume")(moments.resume)
-app.command("fork")(moments.fork)
-app.command("snapshot")(moments.snapshot)
-app.command("rewind")(moments.rewind)
-app.command("delete")(desktops.delete)
-app.command("logs")(desktops.logs)
-app.command("events")(desktops.events)
-app.command("verify")(verification.verify)
-app.add_typer(images.app, name="image")
-app.add_typer(moments.templates, name="template")
-app.add_typer(proxies.app, name="proxy")
-app.add_typer(people.users, name="user")
-app.add_typer(people.tokens, name="token")
-app.command("bench")(host.bench)
-app.command("version")(host.version)
+def app_for(word: str) -> typer.Typer:
+    """With the one command called `word`; with all of them if there is none, for help and suggestions."""
+    return _app([word]) if word in COMMANDS or word in GROUPS else whole_app()
+
+
+def whole_app() -> typer.Typer:
+    return _app([*COMMANDS, *GROUPS])
+
+
+def _app(names: list[str]) -> typer.Typer:
+    app = typer.Typer(
+        name="oriel",
+        help="Linux desktops in the browser, each behind its user's own proxy address.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    app.callback()(_root)  # without it, a single command would be the whole program
+    for name in names:
+        module, _, attribute = (COMMANDS.get(name) or GROUPS[name]).partition(":")
+        found = getattr(import_module(f"oriel.cli.{module}"), attribute)
+        if name in GROUPS:
+            app.add_typer(found, name=name)
+        else:
+            app.command(name)(found)
+    return app
+
+
+def _root() -> None:
+    """Linux desktops in the browser, each behind its user's own proxy address."""

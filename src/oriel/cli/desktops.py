@@ -14,7 +14,7 @@ from oriel.model.errors import Fault, InvalidError
 from oriel.model.events import Event
 from oriel.model.spec import Runtime, Screen
 
-__all__ = ["create", "delete", "events", "list_", "logs", "open_", "show", "start", "stop"]
+__all__ = ["cell", "create", "delete", "list_", "open_", "show", "start", "stop"]
 
 WaitOption = Annotated[bool, typer.Option("--wait/--no-wait", help="Return once it is ready, or at once.")]
 DeadlineOption = Annotated[float, typer.Option("--deadline", metavar="SECONDS", help="How long to wait.")]
@@ -121,13 +121,14 @@ def show(name: NameArgument, json: JsonFlag = False, home: HomeOption = None) ->
     """One desktop with all that is known of it."""
     with connect(home) as oriel:
         info = oriel.desktop(name).info
-    rows = [(key, _cell(value)) for key, value in info.document.items() if value not in (None, "", {})]
+    rows = [(key, cell(value)) for key, value in info.document.items() if value not in (None, "", {})]
     Output(json=json).table(info.document, ("FIELD", "VALUE"), rows)
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A value of a document as people read it."""
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_cell(item)}" for key, item in value.items())
+        return ", ".join(f"{key} {cell(item)}" for key, item in value.items())
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
@@ -180,49 +181,3 @@ def delete(name: NameArgument, json: JsonFlag = False, home: HomeOption = None) 
         desktop = oriel.desktop(name)
         desktop.delete()
     Output(json=json).result({"id": desktop.info.id, "name": desktop.info.name, "deleted": True}, "")
-
-
-def logs(name: NameArgument, json: JsonFlag = False, home: HomeOption = None) -> None:
-    """The tail of the desktop's console."""
-    with connect(home) as oriel:
-        desktop = oriel.desktop(name)
-        text = desktop.logs()
-    from oriel.cli.output import plain
-
-    Output(json=json).result({"id": desktop.info.id, "text": text}, plain(text).rstrip())
-
-
-def events(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Of one desktop; else of all.")] = None,
-    follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on with what happens; with --json one object a line.")
-    ] = False,
-    json: JsonFlag = False,
-    home: HomeOption = None,
-) -> None:
-    """What happened: the events kept, and with --follow those to come."""
-    output = Output(json=json)
-    with connect(home) as oriel:
-        source = oriel.desktop(name) if name else oriel
-        if follow:
-            for event in source.events(after=0):
-                _tell(output, event)
-            return
-        kept = source.kept_events()
-    if json:
-        output.document({"items": [event.to_json() for event in kept]})
-        return
-    for event in kept:
-        _tell(output, event)
-
-
-def _tell(output: Output, event: Event) -> None:
-    import json
-
-    from oriel.cli.output import plain
-
-    if output.json:
-        print(json.dumps(event.to_json(), ensure_ascii=False), flush=True)
-        return
-    details = " ".join(f"{key}={_cell(value)}" for key, value in event.data.items())
-    print(plain(f"{event.at}  {event.desktop}  {event.kind}  {event.message} {details}".rstrip()), flush=True)

@@ -1,15 +1,14 @@
-"""Commands and shells in a desktop, their streams joined to ours."""
+"""Commands in a desktop, their streams joined to ours."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,13 +16,13 @@ import typer
 
 from oriel.cli.options import HomeOption, JsonFlag, NameArgument, connect, run
 from oriel.cli.output import Output
-from oriel.model.errors import Fault, HostError, InvalidError, OrielError
+from oriel.model.errors import Fault, InvalidError, OrielError
 
 if TYPE_CHECKING:
     from oriel.client import AsyncOriel
     from oriel.client.aio.command import Command
 
-__all__ = ["exec_", "shell"]
+__all__ = ["exec_", "join"]
 
 CHUNK = 1 << 16
 
@@ -57,7 +56,7 @@ def exec_(
         command = await desktop.command(argv, cwd=cwd, env=environment or None, timeout_s=timeout)
         async with command:
             with _interrupts_go_to(command):
-                return await _join(command, with_input=stdin)
+                return await join(command, with_input=stdin)
 
     return run(home, work)
 
@@ -69,29 +68,7 @@ def _environment(pairs: list[str]) -> dict[str, str]:
     return {key: value for key, _, value in (pair.partition("=") for pair in pairs)}
 
 
-def shell(name: NameArgument, json: JsonFlag = False, home: HomeOption = None) -> int:
-    """A login shell in the desktop, on this terminal."""
-    if json:
-        raise InvalidError.of(
-            [Fault("--json", "a shell is for people")], hint="use `oriel exec NAME --json -- …`"
-        )
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise HostError("a shell needs a terminal", hint="use `oriel exec NAME -- COMMAND` in scripts")
-
-    async def work(oriel: AsyncOriel) -> int:
-        desktop = await oriel.desktop(name)
-        size = shutil.get_terminal_size()
-        term = os.environ.get("TERM", "xterm-256color")
-        command = await desktop.terminal(rows=size.lines, columns=size.columns, term=term)
-        async with command:
-            with _raw_terminal():
-                async with _following_size(command):
-                    return await _join(command, with_input=True)
-
-    return run(home, work)
-
-
-async def _join(command: Command, *, with_input: bool) -> int:
+async def join(command: Command, *, with_input: bool) -> int:
     """Our streams and the command's, until it ends."""
     from oriel.client import Channel
 
@@ -150,41 +127,3 @@ def _interrupts_go_to(command: Command) -> Iterator[None]:
         raise KeyboardInterrupt from error
     finally:
         loop.remove_signal_handler(signal.SIGINT)
-
-
-@contextmanager
-def _raw_terminal() -> Iterator[None]:
-    """Every key goes to the other side; the terminal is as before afterwards."""
-    import termios
-    import tty
-
-    fd = sys.stdin.fileno()
-    before = termios.tcgetattr(fd)
-    tty.setraw(fd)
-    try:
-        yield
-    finally:
-        termios.tcsetattr(fd, termios.TCSADRAIN, before)
-
-
-@asynccontextmanager
-async def _following_size(command: Command) -> AsyncIterator[None]:
-    """The remote terminal has the size of ours, also when it changes."""
-    loop = asyncio.get_running_loop()
-    changed = asyncio.Event()
-
-    async def follow() -> None:
-        while True:
-            await changed.wait()
-            changed.clear()
-            size = shutil.get_terminal_size()
-            await command.resize(size.lines, size.columns)
-
-    tell: Callable[[], None] = changed.set
-    loop.add_signal_handler(signal.SIGWINCH, tell)
-    following = loop.create_task(follow())
-    try:
-        yield
-    finally:
-        following.cancel()
-        loop.remove_signal_handler(signal.SIGWINCH)

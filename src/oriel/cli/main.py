@@ -39,10 +39,12 @@ def run(arguments: Sequence[str]) -> int:
 def _invoke(arguments: list[str], output: Output) -> int:
     import typer
 
-    from oriel.cli.commands import app
+    from oriel.cli.commands import app_for
 
     try:
-        status = app(arguments, prog_name="oriel", standalone_mode=False)
+        status = app_for(arguments[0] if arguments else "")(
+            arguments, prog_name="oriel", standalone_mode=False
+        )
     except typer.TyperException as error:
         _usage(error, output)
         return WRONG_USAGE
