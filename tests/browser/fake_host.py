@@ -259,13 +259,26 @@ class Host:
     def fail_with(self, step: str, message: str, hint: str) -> None:
         self.failure = (step, LaunchError(message, hint=hint))
 
+    def refuse_viewers(self, refused: bool) -> None:
+        """From now on no screen answers, as when x11vnc is being restarted."""
+        self.vnc_closed = refused
+
     def cut(self, name: str) -> None:
         """Break every viewer's connection to a desktop."""
+        self._call(self.machine(name).screen.cut)
 
-        async def cut() -> None:
-            self.machine(name).screen.cut()
+    def copy(self, name: str, text: str) -> None:
+        """Something is copied inside a desktop."""
+        self._call(self.machine(name).screen.copy, text)
 
-        self.run(cut())
+    def kill_machine(self, name: str, message: str) -> None:
+        self.run(self.machine(name).die(message))
+
+    def _call(self, act: Callable[..., None], *arguments: object) -> None:
+        async def call() -> None:
+            act(*arguments)
+
+        self.run(call())
 
     async def pass_step(self, step: str) -> None:
         if gate := self._held.get(step):

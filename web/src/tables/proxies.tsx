@@ -13,22 +13,19 @@ import { type Column, DataTable, RemoveButton, useRows } from "./table";
 interface Proxy {
   id: string;
   name: string;
-  /** Without credentials. */
-  url?: string;
-  scheme?: string;
-  host?: string;
-  port?: number;
+  /** Scheme, host and port, without credentials. */
+  address: string;
   has_password: boolean;
-  created_at?: string;
+  created_at: string;
 }
 
 const words = text.tables.proxies;
 
 const COLUMNS: readonly Column<Proxy>[] = [
   { title: words.name, cell: (proxy) => <strong>{proxy.name}</strong> },
-  { title: words.address, cell: (proxy) => <code>{addressOf(proxy)}</code> },
+  { title: words.address, cell: (proxy) => <code>{proxy.address}</code> },
   { title: words.password, cell: (proxy) => (proxy.has_password ? words.hasPassword : words.noPassword) },
-  { title: words.added, cell: (proxy) => (proxy.created_at ? moment(proxy.created_at) : "") },
+  { title: words.added, cell: (proxy) => moment(proxy.created_at) },
 ];
 
 export function Proxies() {
@@ -100,8 +97,4 @@ function Check({ proxy }: { proxy: Proxy }) {
       </Button>
     </>
   );
-}
-
-function addressOf(proxy: Proxy): string {
-  return proxy.url ?? `${proxy.scheme ?? "http"}://${proxy.host ?? ""}:${proxy.port ?? ""}`;
 }

@@ -1,0 +1,226 @@
+"""The real page in a real Chromium, served by the real controller, over a host without machines."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
+
+from tests.browser.fake_host import Host
+
+ROOT = Path(__file__).resolve().parents[2]
+DIST = ROOT / "web/dist"
+PICTURES = ROOT / "test-results/page"
+CHROMIUM = "/usr/bin/chromium"
+START_DEADLINE_S = 30
+
+
+@dataclass
+class Oriel:
+    """A controller of the tests' own, and the fake host under it."""
+
+    host: Host
+    port: int
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def token(self) -> str:
+        return self.host.home.admin_token.read_text().strip()
+
+    def start_controller(self) -> None:
+        """Start it, and return when it serves."""
+        home = self.host.home.root
+        with (home / "controller.out").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "oriel.controller", "--home", home, "--port", str(self.port)],
+                env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "src")},
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )  # fmt: skip
+        deadline = time.monotonic() + START_DEADLINE_S
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                urllib.request.urlopen(f"{self.url}/healthz", timeout=5).close()
+                return
+            except urllib.error.URLError:
+                time.sleep(0.05)
+        pytest.fail(f"the controller does not serve:\n{(home / 'controller.out').read_text()[-4000:]}")
+
+    def kill_controller(self) -> None:
+        """kill -9, as a crash would."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(20)
+
+    def ask(self, method: str, path: str, body: object = None, token: str = "") -> Any:
+        """The API as a script sees it; None for an answer without a body."""
+        request = urllib.request.Request(
+            f"{self.url}/v1{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"Bearer {token or self.token}", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            text = answer.read()
+        return json.loads(text) if text else None
+
+    def desktop(self, name: str, **wanted: object) -> dict[str, Any]:
+        """A desktop that runs."""
+        self.ask("POST", "/desktops", {"name": name, **wanted})
+        return self.until(name, "running")
+
+    def until(self, name: str, state: str) -> dict[str, Any]:
+        deadline = time.monotonic() + START_DEADLINE_S
+        while True:
+            desktop = self.ask("GET", f"/desktops/{name}")
+            if desktop["state"] == state:
+                return desktop
+            assert time.monotonic() < deadline, f"{name} is {desktop['state']}, not {state}"
+            time.sleep(0.05)
+
+    def clear(self) -> None:
+        """Delete every desktop."""
+        names = [item["id"] for item in self.ask("GET", "/desktops")["items"]]
+        for name in names:
+            self.ask("DELETE", f"/desktops/{name}")
+        deadline = time.monotonic() + START_DEADLINE_S
+        while self.ask("GET", "/desktops")["items"]:
+            assert time.monotonic() < deadline, "desktops are left after their deletion"
+            time.sleep(0.05)
+
+
+@pytest.fixture(scope="session")
+def running_controller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Oriel]:
+    """One controller for the whole layer."""
+    if not (DIST / "index.html").exists():
+        pytest.fail("web/dist is missing: `npm ci && npm run build` in web/")
+    host = Host(tmp_path_factory.mktemp("home"))
+    host.start()
+    made = Oriel(host, free_port())
+    try:
+        made.start_controller()
+        yield made
+    finally:
+        made.kill_controller()
+        host.stop()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@pytest.fixture
+def oriel(running_controller: Oriel) -> Iterator[Oriel]:
+    """The controller without any desktop, and a host that does what it is told."""
+    host = running_controller.host
+    host.server_name, host.failure, host.vnc_closed = "desktop", None, False
+    yield running_controller
+    if running_controller.process is None or running_controller.process.poll() is not None:
+        running_controller.start_controller()
+    running_controller.clear()
+
+
+@pytest.fixture(scope="session")
+def playwright() -> Iterator[Playwright]:
+    with sync_playwright() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def chromium(playwright: Playwright) -> Iterator[Browser]:
+    browser = playwright.chromium.launch(
+        executable_path=CHROMIUM,
+        args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+    )
+    yield browser
+    browser.close()
+
+
+@dataclass
+class Complaints:
+    """What the browser complained about: errors of the page, violations of its policy, foreign hosts."""
+
+    lines: list[str] = field(default_factory=list)
+
+    def watch(self, page: Page, home: str) -> None:
+        page.on("pageerror", lambda error: self.lines.append(f"error: {error}"))
+        page.on("console", lambda message: self._console(message.type, message.text))
+        page.on("request", lambda request: self._request(request.url, home))
+
+    def _console(self, kind: str, text: str) -> None:
+        # A refused request is logged by the browser itself; the page shows it in its own words.
+        expected = text.startswith(("Failed to load resource", "WebSocket connection to"))
+        if kind == "error" and not expected:
+            self.lines.append(f"console: {text}")
+
+    def _request(self, url: str, home: str) -> None:
+        if not url.startswith((home, "blob:", "data:")):
+            self.lines.append(f"request to {url}")
+
+
+OpenPage = Callable[..., Page]
+
+
+@pytest.fixture
+def open_page(oriel: Oriel, chromium: Browser) -> Iterator[OpenPage]:
+    """Open a path, signed in unless told otherwise. Whatever the browser complains about fails the test."""
+    contexts: list[BrowserContext] = []
+    complaints = Complaints()
+
+    def open_(
+        path: str = "/",
+        *,
+        signed_in: bool = True,
+        size: tuple[int, int] = (1280, 800),
+        scheme: str = "light",
+        touch: bool = False,
+        token: str = "",
+    ) -> Page:
+        context = chromium.new_context(
+            viewport={"width": size[0], "height": size[1]},
+            color_scheme=scheme,  # type: ignore[arg-type]
+            has_touch=touch,
+            locale="en-GB",
+            permissions=["clipboard-read", "clipboard-write"],
+        )
+        contexts.append(context)
+        context.set_default_timeout(10_000)
+        page = context.new_page()
+        complaints.watch(page, oriel.url)
+        if signed_in:
+            answer = page.request.post(f"{oriel.url}/v1/session", data={"token": token or oriel.token})
+            assert answer.ok, answer.text()
+        page.goto(oriel.url + path)
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert not complaints.lines, "\n".join(complaints.lines)
+
+
+@pytest.fixture
+def keep_picture() -> Callable[[Page, str], None]:
+    """Write what the page looks like to test-results/page/NAME.png, for people to look at."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+
+    def keep(page: Page, name: str) -> None:
+        page.screenshot(path=PICTURES / f"{name}.png")
+
+    return keep

@@ -1,0 +1,77 @@
+"""Tokens and tickets: who gets in, and what is left of the secret in the browser."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import expect
+
+from tests.browser.conftest import OpenPage, Oriel
+
+
+def test_a_token_in_the_address_signs_in_and_leaves_no_trace(oriel: Oriel, open_page: OpenPage) -> None:
+    page = open_page(f"/#token={oriel.token}", signed_in=False)
+    expect(page.get_by_role("heading", name="Desktops")).to_be_visible()
+    assert page.url == f"{oriel.url}/"
+    kept = page.evaluate(
+        "JSON.stringify([history.state, {...localStorage}, {...sessionStorage}, document.cookie])"
+    )
+    assert oriel.token not in kept
+    page.reload()
+    expect(page.get_by_role("heading", name="Desktops")).to_be_visible()
+
+
+def test_the_form_signs_in_and_a_wrong_token_is_explained_in_place(oriel: Oriel, open_page: OpenPage) -> None:
+    page = open_page("/", signed_in=False)
+    field = page.get_by_label("Access token")
+    expect(field).to_be_focused()
+    field.fill("not-a-token")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).not_to_be_empty()
+    expect(field).to_have_value("not-a-token")
+    field.fill(oriel.token)
+    field.press("Enter")
+    expect(page.get_by_role("heading", name="Desktops")).to_be_visible()
+
+
+def test_signing_out_ends_the_session(oriel: Oriel, open_page: OpenPage) -> None:
+    page = open_page("/")
+    page.get_by_role("button", name="Menu").click()
+    page.get_by_role("menuitem", name="Sign out").click()
+    expect(page.get_by_label("Access token")).to_be_visible()
+    page.reload()
+    expect(page.get_by_label("Access token")).to_be_visible()
+    assert page.request.get(f"{oriel.url}/v1/desktops").status == 401
+
+
+def test_a_shared_link_lets_a_stranger_watch_one_desktop_and_nothing_else(
+    oriel: Oriel, open_page: OpenPage
+) -> None:
+    oriel.desktop("shared")
+    oriel.desktop("other")
+    owner = open_page("/desktops/shared")
+    expect(owner.locator(".backdrop.away")).to_be_attached()
+    owner.keyboard.press("Control+Alt+Shift+L")
+    owner.get_by_role("button", name="Make a link").click()
+    link = owner.get_by_label("Link").input_value()
+    typed = len(oriel.host.machine("shared").screen.keys)
+
+    guest = open_page(link.removeprefix(oriel.url), signed_in=False)
+    expect(guest.locator(".backdrop.away")).to_be_attached()
+    expect(guest.get_by_text("Live, watching only")).to_be_attached()
+    assert guest.url == f"{oriel.url}/desktops/shared"
+    guest.keyboard.type("let me in")
+    expect(guest.get_by_role("button", name=re.compile("^Keys"))).to_have_count(0)
+    expect(guest.get_by_role("button", name=re.compile("^All desktops"))).to_have_count(0)
+    assert len(oriel.host.machine("shared").screen.keys) == typed
+    assert guest.request.get(f"{oriel.url}/v1/desktops").status == 401
+
+    # The grant stays with the tab: a broken connection comes back, and so does a reloaded page.
+    oriel.host.cut("shared")
+    expect(guest.locator(".view-line.warning")).to_be_visible()
+    expect(guest.locator(".backdrop.away")).to_be_attached()
+    guest.reload()
+    expect(guest.locator(".backdrop.away")).to_be_attached()
+
+    again = open_page(link.removeprefix(oriel.url), signed_in=False)
+    expect(again.get_by_role("alert")).not_to_be_empty()

@@ -1,0 +1,172 @@
+"""The wall: what it shows of every state, and everything that can be done from it."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.conftest import OpenPage, Oriel
+
+
+def card(page: Page, name: str) -> Locator:
+    return page.locator(f'[data-desktop="{name}"]')
+
+
+def test_an_empty_wall_says_what_to_do(open_page: OpenPage) -> None:
+    page = open_page("/")
+    expect(page.get_by_text("A desktop is a computer of your own")).to_be_visible()
+    page.locator(".empty").get_by_role("button", name="New desktop").click()
+    name = page.get_by_label("Name", exact=True)
+    expect(name).to_be_focused()
+    expect(name).to_have_value(re.compile(r"^[a-z]+-[a-z]+$"))
+
+
+def test_a_new_desktop_shows_its_real_steps_and_opens_by_itself(oriel: Oriel, open_page: OpenPage) -> None:
+    release = oriel.host.hold("machine")
+    page = open_page("/")
+    expect(page.locator(".empty")).to_be_visible()
+    page.keyboard.press("n")
+    page.get_by_label("Name", exact=True).fill("fresh")
+    page.get_by_role("button", name="Create").click()
+    expect(page).to_have_url(f"{oriel.url}/desktops/fresh")
+    steps = page.locator(".steps li")
+    expect(steps.nth(1)).to_have_text(re.compile(r"^disk\d+ ms$"))
+    expect(steps.nth(3)).to_have_class("now")
+    expect(steps.nth(3)).to_have_text(re.compile(r"^machine\d+(\.\d)? m?s$"))
+    expect(steps.nth(4)).to_have_text("system")
+
+    wall = open_page("/")
+    expect(card(wall, "fresh").locator(".steps li.done")).to_have_count(3)
+    release()
+    expect(page.locator(".backdrop.away")).to_be_attached()
+    expect(page.get_by_role("application")).to_be_visible()
+    expect(card(wall, "fresh").locator("img")).to_be_visible()
+    expect(card(wall, "fresh").get_by_text("Running")).to_be_visible()
+
+
+def test_the_still_on_the_wall_is_the_desktop_s_screen(oriel: Oriel, open_page: OpenPage) -> None:
+    oriel.desktop("painted")
+    page = open_page("/")
+    image = card(page, "painted").locator("img")
+    expect(image).to_be_visible()
+    colours = image.evaluate(
+        """image => {
+          const canvas = document.createElement("canvas");
+          [canvas.width, canvas.height] = [1280, 720];
+          const context = canvas.getContext("2d");
+          context.drawImage(image, 0, 0, 1280, 720);
+          const colour = (x, y) => [...context.getImageData(x, y, 1, 1).data].slice(0, 3);
+          return [colour(300, 650), colour(1000, 660)];
+        }"""
+    )
+    terminal, paper = colours
+    assert max(terminal) < 60, f"the terminal is dark, not {terminal}"
+    assert min(paper) > 230, f"the browser's page is white, not {paper}"
+
+
+def test_every_fault_of_the_form_stands_at_its_field(oriel: Oriel, open_page: OpenPage) -> None:
+    page = open_page("/")
+    page.get_by_role("button", name="New desktop").first.click()
+    page.get_by_label("Name", exact=True).fill("Not A Name")
+    page.get_by_text("More", exact=True).click()
+    page.get_by_label("Memory, MiB").fill("7")
+    page.get_by_label("Processors").fill("many")
+    page.get_by_role("button", name="Create").click()
+    for label in ("Name", "Memory, MiB", "Processors"):
+        field = page.get_by_label(label, exact=True)
+        expect(field).to_have_attribute("aria-invalid", "true")
+        expect(field).to_have_accessible_description(re.compile("."))
+    expect(page.get_by_label("Disk, GiB")).to_have_attribute("aria-invalid", "false")
+    assert oriel.ask("GET", "/desktops")["items"] == []
+
+
+def test_a_taken_name_is_explained_in_the_form(oriel: Oriel, open_page: OpenPage) -> None:
+    oriel.desktop("taken")
+    page = open_page("/")
+    page.keyboard.press("n")
+    page.get_by_label("Name", exact=True).fill("taken")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog").locator(".field-fault, .notice")).to_contain_text("taken")
+
+
+def test_a_failed_desktop_says_why_and_what_to_do(oriel: Oriel, open_page: OpenPage) -> None:
+    oriel.host.fail_with("agent", "the machine did not answer within 60 s", "look at its console")
+    oriel.ask("POST", "/desktops", {"name": "broken"})
+    oriel.until("broken", "failed")
+    page = open_page("/")
+    broken = card(page, "broken")
+    expect(broken).to_contain_text("the machine did not answer within 60 s")
+    expect(broken).to_contain_text("look at its console")
+    broken.get_by_text("Console").click()
+    expect(broken.locator("pre")).to_contain_text("Linux version")
+    broken.get_by_role("button", name="Start again").click()
+    expect(broken.get_by_text("Running")).to_be_visible()
+
+
+def test_stop_start_and_delete(oriel: Oriel, open_page: OpenPage) -> None:
+    oriel.desktop("busy")
+    page = open_page("/")
+    busy = card(page, "busy")
+    busy.get_by_role("button", name="Actions for busy").click()
+    page.get_by_role("menuitem", name="Stop").click()
+    expect(busy.locator(".card-picture.dimmed img")).to_be_visible()
+    busy.get_by_role("button", name="Start").click()
+    expect(busy.get_by_text("Running")).to_be_visible()
+
+    busy.get_by_role("button", name="Actions for busy").click()
+    page.get_by_role("menuitem", name="Delete").click()
+    question = page.get_by_role("alertdialog", name="Delete busy?")
+    expect(question.get_by_role("button", name="Keep it")).to_be_focused()
+    question.get_by_role("button", name="Keep it").click()
+    expect(busy.get_by_text("Running")).to_be_visible()
+    busy.get_by_role("button", name="Actions for busy").click()
+    page.get_by_role("menuitem", name="Delete").click()
+    question.get_by_role("button", name="Delete for good").click()
+    expect(busy).to_have_count(0)
+    expect(page.locator(".empty")).to_be_visible()
+
+
+def test_the_wall_by_keyboard(oriel: Oriel, open_page: OpenPage) -> None:
+    for name in ("alpha", "beta", "gamma"):
+        oriel.desktop(name)
+    page = open_page("/")
+    expect(page.locator(".card-open")).to_have_text(["gamma", "beta", "alpha"])
+    page.keyboard.press("/")
+    page.keyboard.type("be")
+    expect(page.locator(".card-open")).to_have_text(["beta"])
+    page.get_by_label("Filter desktops").fill("")
+    page.keyboard.press("Escape")
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("link", name="gamma")).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("link", name="beta")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{oriel.url}/desktops/beta")
+    page.go_back()
+    page.keyboard.press("Control+k")
+    page.get_by_role("combobox", name="What do you want to do?").fill("open al")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{oriel.url}/desktops/alpha")
+
+
+def test_what_others_do_appears_by_itself(oriel: Oriel, open_page: OpenPage) -> None:
+    page = open_page("/")
+    expect(page.locator(".empty")).to_be_visible()
+    oriel.desktop("elsewhere")
+    expect(card(page, "elsewhere").get_by_text("Running")).to_be_visible()
+    oriel.ask("DELETE", "/desktops/elsewhere")
+    expect(card(page, "elsewhere")).to_have_count(0)
+
+
+def test_a_lost_server_is_said_and_found_again(oriel: Oriel, open_page: OpenPage) -> None:
+    oriel.desktop("steady")
+    page = open_page("/")
+    expect(card(page, "steady").get_by_text("Running")).to_be_visible()
+    oriel.kill_controller()
+    expect(page.get_by_text("The connection to the server is lost")).to_be_visible()
+    expect(card(page, "steady")).to_be_visible()
+    oriel.start_controller()
+    expect(page.get_by_text("The connection to the server is lost")).to_have_count(0, timeout=30_000)
+    oriel.desktop("later")
+    expect(card(page, "later").get_by_text("Running")).to_be_visible()
