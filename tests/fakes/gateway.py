@@ -33,10 +33,13 @@ class RunningGateway:
 
 
 @contextlib.asynccontextmanager
-async def running_gateway(sockets: Sequence[socket.socket] = ()) -> AsyncIterator[RunningGateway]:
+async def running_gateway(
+    sockets: Sequence[socket.socket] = (), *, uid: int | None = None
+) -> AsyncIterator[RunningGateway]:
     """Start one, and see that it ends by itself when the control pair is closed.
 
     `sockets`: proxy, DNS UDP, DNS TCP, transparent, if the caller has made them (in a namespace).
+    `uid`: whom to run it as, ourselves by default.
     """
     listeners = list(sockets) or _loopback_sockets()
     ours, its = socket.socketpair()
@@ -57,6 +60,9 @@ async def running_gateway(sockets: Sequence[socket.socket] = ()) -> AsyncIterato
                 stderr=output,
                 env=BASE_ENVIRONMENT,
                 cwd="/",
+                user=uid,
+                group=uid,
+                extra_groups=None if uid is None else [],
                 pass_fds=[its.fileno(), *(sock.fileno() for sock in listeners)],
             )
         its.close()

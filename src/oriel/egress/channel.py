@@ -43,6 +43,10 @@ class Channel(Protocol):
 
     async def write_eof(self) -> None: ...
 
+    def quiet(self) -> bool:
+        """Whether the peer has neither sent anything unread nor closed."""
+        ...
+
     def close(self) -> None:
         """Close; what was written is still sent. Idempotent."""
         ...
@@ -124,6 +128,17 @@ class SocketChannel:
     async def write_eof(self) -> None:
         self.sock.shutdown(socket.SHUT_WR)
 
+    def quiet(self) -> bool:
+        if self._unread:
+            return False
+        try:
+            self.sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
     def close(self) -> None:
         self._forget()
         self.sock.close()
@@ -194,6 +209,10 @@ class TlsChannel:
 
     async def write_eof(self) -> None:
         """Nothing is sent: most peers take TLS's closing notice for the end of both directions."""
+
+    def quiet(self) -> bool:
+        waiting = self._unread or self._object.pending() or self._incoming.pending
+        return not waiting and self._below.quiet()
 
     def close(self) -> None:
         self._below.close()

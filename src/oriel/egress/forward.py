@@ -29,6 +29,7 @@ from oriel.egress.target import Target
 __all__ = ["Forwarder"]
 
 RESPONSE_HEAD_S = 600.0  # long polls wait that long
+MAX_INTERIM = 16  # heads before the answer proper
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE"))
 
 
@@ -78,8 +79,9 @@ class Forwarder:
         self._gateway.check_target(target)
         self._flow.target = target
         way = self._way
-        # Only a request that can be sent again may meet a connection that is just being closed.
-        fits = way is not None and way.serves(target) and not head.upgrade
+        # Bytes that nobody asked for would be taken for the next answer. And only a request that can be
+        # sent again may meet a connection that is just being closed.
+        fits = way is not None and way.serves(target) and way.channel.quiet() and not head.upgrade
         if fits and head.framing.body is Body.NONE and head.method in IDEMPOTENT:
             return way
         return None
@@ -169,7 +171,7 @@ class Forwarder:
 
     async def _final_head(self, way: Way, head: RequestHead) -> ResponseHead:
         """The answer's head; interim ones (100, 103) are passed on."""
-        while True:
+        for _ in range(MAX_INTERIM):
             try:
                 async with asyncio.timeout(RESPONSE_HEAD_S):
                     data = await read_head(way.channel, MAX_HEAD)
@@ -196,6 +198,7 @@ class Forwarder:
             if head.minor == 1:
                 await self._reply(_response_bytes(response, []))
                 self.began_answering = False
+        raise self._fault(way, Fault.PROTOCOL, "it never comes to its answer")
 
     def _fault(
         self, way: Way, fault: Fault, detail: str, status: int = 502

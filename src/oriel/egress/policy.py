@@ -14,7 +14,10 @@ from oriel.model.errors import Fault, InvalidError
 __all__ = ["Reason", "Rule", "Ruleset", "parse_rule"]
 
 # Names that mean "this machine" or "this network" (RFC 6761, RFC 8375, RFC 9476, and cloud practice).
-LOCAL_SUFFIXES = ("localhost", "localdomain", "local", "internal", "intranet", "lan", "home.arpa", "arpa")
+LOCAL_SUFFIXES = (
+    "localhost", "localdomain", "ip6-localhost", "ip6-loopback", "local", "internal",
+    "intranet", "lan", "arpa",
+)  # fmt: skip
 
 
 class Reason(StrEnum):
