@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from oriel.cli.options import HomeOption, JsonFlag
+from oriel.cli.options import HomeOption, JsonFlag, connect, home_of
 from oriel.cli.output import DONE, FAILED, Output
 from oriel.model.errors import NotFoundError, OrielError, UnavailableError
+
+if TYPE_CHECKING:
+    from oriel.host.layout import Home
+    from oriel.host.settings import Settings
 
 __all__ = ["bench", "doctor", "serve", "version"]
 
@@ -44,17 +49,12 @@ def _checks(home: Path | None, output: Output) -> list[dict[str, Any]]:
     import asyncio
 
     if home is None and os.environ.get("ORIEL_URL"):
-        from oriel.cli.options import connect
-
         with connect(home) as oriel:
             return list(oriel.host()["checks"])
-    from oriel.host.layout import Home, default_home
-
-    paths = Home((home or default_home()).resolve())
-    return asyncio.run(_examine(paths, output))
+    return asyncio.run(_examine(home_of(home), output))
 
 
-async def _examine(home: Any, output: Output) -> list[dict[str, Any]]:
+async def _examine(home: Home, output: Output) -> list[dict[str, Any]]:
     from dataclasses import asdict
 
     from oriel.host.doctor import examine
@@ -81,30 +81,50 @@ async def _runtime(name: str, probe: Any) -> dict[str, Any]:
     return check | {"ok": found.works, "detail": f"{found.isolation}: {found.detail}", "hint": found.hint}
 
 
-def serve(
-    host: Annotated[str, typer.Option(envvar="ORIEL_HOST", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(envvar="ORIEL_PORT", min=0, max=65535, help="0 for any.")] = 8080,
-    home: HomeOption = None,
-    ready_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
-    json: JsonFlag = False,
-) -> None:
-    """Serve a home: hostd and the controller, each brought back when it ends. SIGTERM ends it."""
+def serve(context: typer.Context) -> None:
+    """Serve a home: hostd and the controller, each brought back when it ends. Every setting is an option."""
     import asyncio
 
     from oriel.cli.serve import serve as serve_home
-    from oriel.host.layout import Home, default_home
+    from oriel.host.settings import to_flags
 
-    output = Output(json=json)
+    options, settings, home = _serving(context.args)
+    output = Output(json=options.json)
 
     def ready(url: str) -> None:
         output.result({"url": url, "pid": os.getpid()}, f"serving {url}")
         sys.stdout.flush()
-        if ready_fd is not None:
-            os.write(ready_fd, f"{url}\n".encode())
-            os.close(ready_fd)
+        if options.ready_fd is not None:
+            os.write(options.ready_fd, f"{url}\n".encode())
+            os.close(options.ready_fd)
 
-    paths = Home((home or default_home()).resolve())
-    asyncio.run(serve_home(paths, host=host, port=port, ready=ready))
+    flags = to_flags(settings, without=("host", "port"))
+    asyncio.run(serve_home(home, host=settings.host, port=settings.port, options=flags, ready=ready))
+
+
+class _Parser(argparse.ArgumentParser):
+    """Its faults are told as every other command's."""
+
+    def error(self, message: str) -> NoReturn:
+        raise typer.BadParameter(message)
+
+
+def _serving(arguments: list[str]) -> tuple[argparse.Namespace, Settings, Home]:
+    """What `oriel serve` was asked: its options, the settings from all sources, the home."""
+    from oriel.host.layout import Home, default_home
+    from oriel.host.settings import add_flags, load_settings
+
+    parser = _Parser(prog="oriel serve", description=serve.__doc__, allow_abbrev=False)
+    parser.add_argument(
+        "--home", type=Path, default=default_home(), help="home directory (default: %(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout, once ready")
+    parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
+    add_flags(parser)
+    options = parser.parse_args(arguments)
+    root = options.home.resolve()
+    settings = load_settings(Home(root).settings, vars(options), os.environ)
+    return options, settings, Home(root, settings.images_directory)
 
 
 def bench(

@@ -24,6 +24,7 @@ from oriel.host.accounts import require_root
 from oriel.host.layout import Home, default_home
 from oriel.host.process import ProcessId, end, spawn, wait_gone
 from oriel.host.records import read_json
+from oriel.host.settings import load_settings
 from oriel.image.build import Progress, build
 from oriel.model import wire
 from oriel.model.errors import LaunchError, OrielError, UnavailableError
@@ -230,9 +231,11 @@ def main() -> int:
     options = parser().parse_args()
     if options.all and not options.stop:
         parser().error("--all goes with --stop")
-    home = Home((options.home or default_home()).resolve())
+    root = (options.home or default_home()).resolve()
     try:
         require_root("./run")
+        settings = load_settings(Home(root).settings, {}, os.environ)
+        home = Home(root, settings.images_directory)
         asyncio.run(stop(home, desktops=options.all) if options.stop else up(options, home))
     except KeyboardInterrupt:
         return 1

@@ -11,7 +11,7 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import httpx
@@ -21,6 +21,7 @@ from oriel.host.layout import Home
 from oriel.host.process import run, tail
 from oriel.host.program import readable_program
 from oriel.host.records import read_json, read_process, write_process
+from oriel.host.settings import load_settings
 from oriel.host.supervise import Part
 from oriel.model.errors import HostError, LaunchError, StateError
 
@@ -120,27 +121,25 @@ def _url(listener: socket.socket, host: str) -> str:
 
 
 async def serve(
-    home: Home,
-    *,
-    host: str,
-    port: int,
-    options: Sequence[str] = (),
-    ready: Callable[[str], None] | None = None,
+    home: Home, flags: Mapping[str, str | None], *, ready: Callable[[str], None] | None = None
 ) -> None:
-    """Serve until SIGTERM or SIGINT. `options` go to hostd and controller; `ready(url)` once usable.
+    """Serve until SIGTERM or SIGINT. `flags`: settings by name, over ORIEL_* and oriel.toml.
 
-    Raises HostError (not root, port taken, home closed), StateError (already serving), LaunchError
-    (hostd or controller does not get ready; then both are stopped). Desktops are not touched.
+    `ready(url)` is called once usable. Raises InvalidError (settings), HostError (not root, port
+    taken, home closed), StateError (already serving), LaunchError (hostd or controller does not get
+    ready; then both are stopped). Desktops are not touched.
     """
+    settings = load_settings(home.settings, flags, os.environ)
+    home = Home(home.root, settings.images_directory)
     account = await prepare_home(home)
     if other := Serving.of(home):
         raise StateError(
             f"this home is already served by pid {other.pid} at {other.url}",
             hint="./run --stop ends it; --home serves another home",
         )
-    listener = listen(host, port)
-    url = _url(listener, host)
-    parts = await _parts(home, account, listener, url, options)
+    listener = listen(settings.host, settings.port)
+    url = _url(listener, settings.host)
+    parts = await _parts(home, account, listener, url, flags)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -167,21 +166,31 @@ async def serve(
 
 
 async def _parts(
-    home: Home, account: Account, listener: socket.socket, url: str, options: Sequence[str]
+    home: Home, account: Account, listener: socket.socket, url: str, flags: Mapping[str, str | None]
 ) -> list[Part]:
     root = await readable_program(home, _as_account(account))
     python = str(root / ".venv/bin/python")
-    common = ["--home", str(home.root), *options]
-    hostd = ["setpriv", "--pdeathsig=TERM", "--", python, "-m", "oriel.hostd", *common]
+    hostd = ["setpriv", "--pdeathsig=TERM", "--", python, "-m", "oriel.hostd", "--home", str(home.root)]
+    if home.images_directory is not None:
+        hostd += ["--images", str(home.images_directory)]
     controller = [
         *_as_account(account),
-        *(python, "-m", "oriel.controller", *common),
-        *("--listen-fd", str(listener.fileno()), "--url", url, "--web-directory", str(root / "web/dist")),
+        *(python, "-m", "oriel.controller", "--home", str(home.root)),
+        *("--listen-fd", str(listener.fileno()), "--listen-url", url, f"--web-directory={root / 'web/dist'}"),
     ]
+    # By environment, not as arguments: a database's address may hold a password.
+    settings = {name: value for name, value in os.environ.items() if name.startswith("ORIEL_")}
+    settings |= {f"ORIEL_{name.upper()}": value for name, value in flags.items() if value is not None}
     home.controller_log.touch(mode=0o640)
     return [
         Part(name="hostd", argv=hostd, log=home.hostd_log),
-        Part(name="controller", argv=controller, log=home.controller_log, pass_fds=(listener.fileno(),)),
+        Part(
+            name="controller",
+            argv=controller,
+            log=home.controller_log,
+            env=settings,
+            pass_fds=(listener.fileno(),),
+        ),
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,7 @@ class Part:
     name: str
     argv: Sequence[str]
     log: Path
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)  # added to the base environment
     pass_fds: tuple[int, ...] = ()
     process: asyncio.subprocess.Process | None = field(default=None, repr=False)
 
@@ -53,7 +54,7 @@ class Part:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=BASE_ENVIRONMENT,
+                env=BASE_ENVIRONMENT | dict(self.env),
                 cwd="/",
                 pass_fds=self.pass_fds,
                 # Ctrl-C reaches the whole foreground group: it is the supervisor's to pass on, in order.
