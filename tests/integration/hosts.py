@@ -36,6 +36,9 @@ class Host:
     async def ask(self, verb: str, wait_s: float = 60, **args: Any) -> dict[str, Any]:
         return await wire.call(wire.unix(self.home.hostd_socket), verb, args, deadline_s=wait_s)
 
+    async def stream(self, verb: str, **args: Any) -> wire.Stream:
+        return await wire.open_stream(wire.unix(self.home.hostd_socket), verb, args)
+
     async def create(self, spec: DesktopSpec) -> Keeper:
         self.home.image(spec.image).mkdir(parents=True, exist_ok=True)
         self.made.append(spec.id)

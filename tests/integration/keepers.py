@@ -51,8 +51,9 @@ async def start_ready(argv: Sequence[str | Path], log: Path) -> subprocess.Popen
     os.close(writing)
     with os.fdopen(reading) as pipe:
         said = await asyncio.to_thread(pipe.readline)
-    assert said, tail(log)
-    assert json.loads(said)["ok"], said
+    if not said or not json.loads(said)["ok"]:
+        process.wait(20)
+        raise AssertionError(said or tail(log))
     return process
 
 

@@ -26,7 +26,7 @@ from oriel.model.spec import DesktopSpec, check_desktop_id
 
 __all__ = ["Verbs"]
 
-KEEPER_DEADLINE_S = 45.0  # for a keeper's own delete, before it counts as hung
+DELETE_DEADLINE_S = 45.0  # for a keeper's own delete
 HELLO_DEADLINE_S = 2.0
 END_DEADLINE_S = 2.0
 _LOG = logging.getLogger(__name__)
@@ -143,7 +143,9 @@ class Verbs:
             if keeper.alive:
                 try:
                     connect = wire.unix(self._home.desktop(desktop_id).keeper_socket)
-                    await wire.call(connect, "delete", {}, deadline_s=KEEPER_DEADLINE_S)
+                    # First whether it answers at all: one that hangs is not worth the long wait.
+                    await wire.call(connect, "hello", {}, deadline_s=HELLO_DEADLINE_S)
+                    await wire.call(connect, "delete", {}, deadline_s=DELETE_DEADLINE_S)
                 except OrielError as error:
                     _LOG.warning("the keeper of %s cannot delete it: %s", desktop_id, error)
             try:

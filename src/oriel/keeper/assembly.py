@@ -27,6 +27,7 @@ from oriel.network.link import link_of, make_link, open_gateway_sockets, remove_
 __all__ = ["WINDOWS", "Assembly", "Plan", "Steps", "adopt", "assemble", "dismantle"]
 
 WINDOWS = ("terminal", "browser")
+LAST_WORDS_S = 0.5  # from a lost connection to the end of its machine
 T = TypeVar("T")
 
 HINTS = {
@@ -144,7 +145,8 @@ async def assemble(plan: Plan, egress: EgressSpec, steps: Steps, undo: UndoStack
     async with steps.step("identity"):
         await _while_alive(machine, guest.personalise(spec, deadline_s=steps.left_s))
     async with steps.step("windows"):
-        await _while_alive(machine, guest.wait_ready(WINDOWS, deadline_s=steps.left_s))
+        # A little less than is left: the guest knows better than we which window is missing.
+        await _while_alive(machine, guest.wait_ready(WINDOWS, deadline_s=steps.left_s * 0.95))
     return Assembly(machine, gateway, guest, undo)
 
 
@@ -218,7 +220,10 @@ async def _while_alive(machine: Machine, work: Coroutine[Any, Any, T]) -> T:
     doing, ending = asyncio.ensure_future(work), asyncio.ensure_future(machine.wait())
     try:
         await asyncio.wait((doing, ending), return_when=asyncio.FIRST_COMPLETED)
-        if not doing.done():
+        if doing.done() and isinstance(doing.exception(), UnavailableError):
+            # A guest that falls silent is often a machine that is just ending: the better reason.
+            await asyncio.wait([ending], timeout=LAST_WORDS_S)
+        if ending.done() and not (doing.done() and doing.exception() is None):
             raise LaunchError(
                 f"the machine ended while it was starting: {ending.result().detail}",
                 hint="console.log in the desktop's directory shows its last words",

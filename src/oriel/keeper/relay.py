@@ -28,6 +28,8 @@ async def join(left: Streams, right: Streams) -> None:
         early = [await _read_early(reader, writer) for reader, writer in (left, right)]
         for side, transport in zip((one, other), transports, strict=True):
             side.take_over(transport)
+        if any(transport.is_closing() for transport in transports):
+            return
         for side, transport, (data, ended) in zip((one, other), transports, early, strict=True):
             side.deliver(data)
             if ended:
@@ -77,7 +79,6 @@ class _Side(asyncio.BufferedProtocol):
         self._transport = transport
         if transport.is_closing():
             # Its end was told to the protocol before us, and will not be told again.
-            self.closed.set_result(None)
             return
         self._before = transport.get_protocol()
         transport.set_protocol(self)
