@@ -44,6 +44,6 @@ def chord(text: str) -> list[int]:
     if unknown:
         raise InvalidError.of(
             [Fault("keys", f"{unknown[0][:32]!r} is no key")],
-            hint="X11 names: Return, Escape, Tab, BackSpace, Left, F4, ctrl, alt, shift, super, or a character",
+            hint="X11 names: Return, Escape, Tab, Left, F4, ctrl, alt, shift, super, or one character",
         )
     return [keysym for _, keysym in found if keysym is not None]

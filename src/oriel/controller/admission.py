@@ -1,0 +1,154 @@
+"""From a wish to a desktop that can be made: every fault of it together."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from oriel.controller.identity import Principal
+from oriel.controller.store.database import Database
+from oriel.controller.store.desktops import Desktop, Wanted
+from oriel.controller.ways_out import proxy_fault
+from oriel.controller.wishes import Wish
+from oriel.fleet import Capacity, Fleet, RuntimeReport
+from oriel.host.settings import Settings
+from oriel.model.errors import Fault, InvalidError, NoSpaceError, UnavailableError
+from oriel.model.events import utc_now
+from oriel.model.spec import LIMITS, Isolation, Runtime
+from oriel.model.state import State
+
+__all__ = ["Admission"]
+
+# `auto` takes the first that works; without hardware virtualization a VM is emulated, and comes last.
+_PREFERENCE = (
+    (Runtime.FIRECRACKER, Isolation.VM),
+    (Runtime.QEMU, Isolation.VM),
+    (Runtime.CONTAINER, Isolation.CONTAINER),
+    (Runtime.QEMU, Isolation.EMULATED_VM),
+)
+DOCTOR = "`oriel doctor` tells what this host can do and what it lacks"
+
+
+class Admission:
+    """Decides what is left open in a wish, and whether this host can fulfil it."""
+
+    def __init__(self, fleet: Fleet, database: Database, settings: Settings) -> None:
+        self._fleet = fleet
+        self._database = database
+        self._settings = settings
+
+    async def admit(self, given: object, principal: Principal) -> Desktop:
+        """A desktop that may be made for `principal`, not stored yet.
+
+        Raises InvalidError with every fault, NoSpaceError, or UnavailableError if the host does not
+        answer or has no runtime or image.
+        """
+        wish, faults = Wish.read(given)
+        bad = {fault.field.partition(".")[0] for fault in faults}
+        settings = self._settings
+        capacity = await self._fleet.capacity()
+        faults += [fault for fault in _too_big(wish, capacity) if fault.field not in bad]
+        proxy = wish.get("proxy", settings.default_proxy)
+        if "proxy" not in bad:
+            fault = await self._database.read(lambda c: proxy_fault(c, proxy, principal))
+            faults += [fault] if fault else []
+        if faults:
+            raise InvalidError.of(faults, hint=_limits(capacity))
+        if capacity.disk_free_mib < settings.disk_reserve_mib:
+            raise NoSpaceError(
+                f"the host has only {capacity.disk_free_mib} MiB of disk left",
+                hint=f"free space, or lower disk_reserve_mib (now {settings.disk_reserve_mib})",
+            )
+        runtime = await self._runtime(wish.get("runtime", settings.runtime))
+        image = await self._image(wish.get("image") or settings.image)
+        return self._desktop(wish, principal, runtime, image, proxy)
+
+    async def _runtime(self, name: str) -> RuntimeReport:
+        reports = await self._fleet.runtimes()
+        working = [report for report in reports if report.works]
+        if name == "auto":
+            for runtime, isolation in _PREFERENCE:
+                for report in working:
+                    if (report.name, report.isolation) == (runtime, isolation):
+                        return report
+            raise UnavailableError("no runtime works on this host", hint=DOCTOR, code="no_runtime")
+        found = next((report for report in reports if report.name == name), None)
+        if found is None or not found.works:
+            able = ", ".join(report.name for report in working) or "none"
+            why = found.detail if found and found.detail else "not available"
+            raise UnavailableError(
+                f"the runtime {name} does not work on this host: {why}",
+                hint=(found.hint if found and found.hint else f"those that do: {able}; {DOCTOR}"),
+                code="runtime_unavailable",
+            )
+        return found
+
+    async def _image(self, name: str) -> str:
+        images = await self._fleet.images()
+        if not name:
+            chosen = [image for image in images if image.get("default")] or images[:1]
+            if not chosen:
+                raise UnavailableError(
+                    "this host has no golden image yet", hint="build it: `oriel image build`", code="no_image"
+                )
+            return str(chosen[0]["id"])
+        for image in images:
+            if name in (image["id"], image.get("name")):
+                return str(image["id"])
+        known = ", ".join(str(image["id"]) for image in images) or "none yet: `oriel image build`"
+        raise InvalidError.of([Fault("image", f"there is no image {name!r}")], hint=f"images here: {known}")
+
+    def _desktop(
+        self, wish: Mapping[str, Any], principal: Principal, runtime: RuntimeReport, image: str, proxy: str
+    ) -> Desktop:
+        settings = self._settings
+        screen = wish.get("screen") or {}
+        desktop_id = f"d-{base64.b32encode(secrets.token_bytes(7)).decode().lower()[:10]}"
+        return Desktop(
+            id=desktop_id,
+            name=wish.get("name") or f"desktop-{desktop_id[2:8]}",
+            owner_id=principal.user_id,
+            owner=principal.name,
+            session_id=secrets.token_hex(16),
+            wanted=Wanted.RUNNING,
+            state=State.CREATING,
+            runtime=runtime.name,
+            isolation=runtime.isolation,
+            image=image,
+            vcpus=wish.get("vcpus", settings.vcpus),
+            memory_mib=wish.get("memory_mib", settings.memory_mib),
+            disk_gib=wish.get("disk_gib", settings.disk_gib),
+            screen_width=screen.get("width", 1280),
+            screen_height=screen.get("height", 720),
+            proxy=proxy,
+            allow=(),
+            deny=(),
+            idle_timeout_s=wish.get("idle_timeout_s", 0),
+            labels=wish.get("labels", {}),
+            created_at=utc_now(),
+            ready_at=None,
+            timings={},
+            error=None,
+            journal_seq=0,
+        )
+
+
+def _too_big(wish: Mapping[str, Any], capacity: Capacity) -> list[Fault]:
+    """What is asked for and no host here has."""
+    faults = []
+    for field, have, unit in (
+        ("memory_mib", capacity.memory_mib, "MiB of memory"),
+        ("disk_gib", capacity.disk_mib >> 10, "GiB of disk"),
+    ):
+        asked = wish.get(field, 0)
+        if isinstance(asked, int) and asked > have:
+            faults.append(Fault(field, f"the host has {have} {unit}"))
+    return faults
+
+
+def _limits(capacity: Capacity) -> str:
+    memory = min(LIMITS["memory_mib"][1], capacity.memory_mib)
+    disk = min(LIMITS["disk_gib"][1], capacity.disk_mib >> 10)
+    return f"this host allows up to {memory} MiB of memory and {disk} GiB of disk per desktop"

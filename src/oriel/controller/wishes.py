@@ -1,0 +1,212 @@
+"""Request bodies, parsed at the edge. Limits come from oriel.model.spec; faults are ours, not pydantic's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from oriel.controller.identity import Permission, Role
+from oriel.model.errors import Fault, InvalidError
+from oriel.model.spec import LIMITS, NAME
+
+__all__ = ["Change", "Wish", "faults_of", "parse"]
+
+NAME_PATTERN = NAME.pattern.replace(r"\Z", "$")
+NAME_RULE = "must be 1 to 63 of a-z, 0-9 and -, not beginning or ending with -"
+Name = Annotated[str, Field(pattern=f"^{NAME_PATTERN}", max_length=63)]
+Title = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Label = Annotated[str, Field(max_length=256)]
+LabelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+Labels = Annotated[dict[LabelName, Label], Field(max_length=32)]
+
+
+def _between(limit: str) -> Any:
+    low, high = LIMITS[limit]
+    return Field(ge=low, le=high)
+
+
+class Body(BaseModel):
+    """Unknown fields are refused; a text is never taken for a number."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class ScreenWish(Body):
+    width: Annotated[int, _between("screen.width")] = 1280
+    height: Annotated[int, _between("screen.height")] = 720
+
+
+class Wish(Body):
+    """A new desktop. Whatever is left out the controller decides."""
+
+    name: Name | None = None
+    runtime: Literal["auto", "firecracker", "qemu", "container"] | None = None
+    image: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}(@[0-9a-f]{12})?$")] | None = None
+    vcpus: Annotated[int, _between("vcpus")] | None = None
+    memory_mib: Annotated[int, _between("memory_mib")] | None = None
+    disk_gib: Annotated[int, _between("disk_gib")] | None = None
+    screen: ScreenWish | None = None
+    proxy: Name | None = None
+    idle_timeout_s: Annotated[int, _between("idle_timeout_s")] | None = None
+    labels: Labels | None = None
+
+    @classmethod
+    def read(cls, given: object) -> tuple[dict[str, Any], list[Fault]]:
+        """The fields that are given and right, and what is wrong with the others."""
+        try:
+            return cls.model_validate(given).model_dump(exclude_none=True), []
+        except ValidationError as error:
+            faults = faults_of(error.errors())
+            bad = {fault.field.partition(".")[0] for fault in faults}
+            rest = given if isinstance(given, Mapping) else {}
+            return {
+                key: value
+                for key, value in rest.items()
+                if key in cls.model_fields and key not in bad and value is not None
+            }, faults
+
+
+class Change(Body):
+    """What may be changed of a desktop. `owner`: by an administrator."""
+
+    name: Name | None = None
+    labels: Labels | None = None
+    idle_timeout_s: Annotated[int, _between("idle_timeout_s")] | None = None
+    owner: Name | None = None
+
+
+class TicketWish(Body):
+    mode: Literal["control", "view"] = "control"
+    ttl_s: Annotated[int, Field(ge=1, le=86400)] | None = None
+
+
+class Redemption(Body):
+    ticket: Annotated[str, Field(max_length=200)]
+
+
+class SignIn(Body):
+    token: Annotated[str, Field(max_length=200)]
+
+
+class EgressChange(Body):
+    proxy: Name | None = None
+    allow: list[Annotated[str, Field(max_length=300)]] | None = None
+    deny: list[Annotated[str, Field(max_length=300)]] | None = None
+
+
+class Exec(Body):
+    argv: Annotated[list[Annotated[str, Field(max_length=1 << 17)]], Field(min_length=1, max_length=4096)]
+    cwd: Annotated[str, Field(max_length=4096)] | None = None
+    env: dict[str, str] | None = None
+    stdin: str | None = None
+    timeout_s: Annotated[float, Field(gt=0, le=86400)] | None = None
+
+
+class Point(Body):
+    x: Annotated[int, Field(ge=0, le=32767)]
+    y: Annotated[int, Field(ge=0, le=32767)]
+
+
+Button = Literal["left", "middle", "right"]
+Coordinate = Annotated[int, Field(ge=0, le=32767)]
+
+
+class Click(Body):
+    """Without `x` and `y`: where the pointer is."""
+
+    x: Coordinate | None = None
+    y: Coordinate | None = None
+    button: Button = "left"
+    count: Annotated[int, Field(ge=1, le=5)] = 1
+
+
+class Drag(Point):
+    to_x: Coordinate
+    to_y: Coordinate
+    button: Button = "left"
+
+
+class Scroll(Body):
+    x: Coordinate | None = None
+    y: Coordinate | None = None
+    dx: Annotated[int, Field(ge=-100, le=100)] = 0
+    dy: Annotated[int, Field(ge=-100, le=100)] = 0
+
+
+class Text(Body):
+    text: Annotated[str, Field(max_length=100_000)]
+
+
+class Keys(Body):
+    keys: Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class ProxyWish(Body):
+    name: Name
+    url: Annotated[str, Field(min_length=1, max_length=4096)]
+    labels: Labels | None = None
+
+
+class ProxyChange(Body):
+    name: Name | None = None
+    url: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
+    labels: Labels | None = None
+    owner: Name | None = None
+
+
+class UserWish(Body):
+    name: Name
+    role: Literal["admin", "user", "viewer"] = Role.USER.value
+
+
+class UserChange(Body):
+    role: Literal["admin", "user", "viewer"]
+
+
+class TokenWish(Body):
+    user: Name | None = None
+    name: Title
+    scopes: list[Literal["read", "control", "admin"]] | None = None
+    expires_in_s: Annotated[int, Field(ge=1, le=10 * 366 * 86400)] | None = None
+
+    def permissions(self) -> list[Permission] | None:
+        return None if self.scopes is None else sorted({Permission(scope) for scope in self.scopes})
+
+
+class ImageWish(Body):
+    recipe: Name = "default"
+
+
+def parse(model: type[Body], given: object) -> Any:
+    """`given` as `model`; InvalidError with every fault."""
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        raise InvalidError.of(faults_of(error.errors())) from None
+
+
+def faults_of(errors: Sequence[Any]) -> list[Fault]:
+    """pydantic's findings in our words; never with the value, which may be a secret."""
+    return [Fault(".".join(str(part) for part in error["loc"]) or "body", _words(error)) for error in errors]
+
+
+def _words(error: Mapping[str, Any]) -> str:
+    kind, context = str(error["type"]), error.get("ctx") or {}
+    if kind == "extra_forbidden":
+        return "unknown field"
+    if kind == "missing":
+        return "is missing"
+    if kind in ("greater_than_equal", "less_than_equal") and error["loc"]:
+        name = ".".join(str(part) for part in error["loc"])
+        if name in LIMITS:
+            low, high = LIMITS[name]
+            return f"must be a whole number from {low} to {high}"
+    if kind == "string_pattern_mismatch" and context.get("pattern") == f"^{NAME_PATTERN}":
+        return NAME_RULE
+    if kind.startswith("int_"):
+        return "must be a whole number"
+    if kind == "literal_error":
+        return f"must be one of {str(context.get('expected', '')).replace(chr(39), '')}"
+    return str(error["msg"]).replace("Input should", "must").replace("String should", "must")
