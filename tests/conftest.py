@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.inventory import Inventory
@@ -62,13 +63,23 @@ class Server:
         self, *argv: str, check: bool = True, stdin: str = "", timeout: float = 300
     ) -> subprocess.CompletedProcess[str]:
         """The command line against this server. With `check` a failure fails the test with its output."""
+        environment = {"PATH": os.environ["PATH"], "ORIEL_URL": self.url, "ORIEL_TOKEN": self.token}
         result = subprocess.run(
-            [ROOT / ".venv/bin/oriel", *argv], input=stdin, capture_output=True, text=True, timeout=timeout,
-            env={"PATH": os.environ["PATH"], "ORIEL_URL": self.url, "ORIEL_TOKEN": self.token, "ORIEL_HOME": str(self.home)},
-        )  # fmt: skip
+            [ROOT / ".venv/bin/oriel", *argv],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env=environment,
+        )
         if check and result.returncode != 0:
             pytest.fail(f"oriel {' '.join(argv)}: exit {result.returncode}\n{result.stdout}\n{result.stderr}")
         return result
+
+    def get(self, path: str) -> str:
+        """The text of one GET under /v1."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        return httpx.get(f"{self.url}/v1/{path}", headers=headers, trust_env=False, timeout=30).text
 
     def json(self, *argv: str, timeout: float = 300) -> dict:
         return json.loads(self.oriel(*argv, "--json", timeout=timeout).stdout)

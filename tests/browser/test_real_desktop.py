@@ -1,0 +1,161 @@
+"""The main job as a person sees it: the real page, a real desktop, an upstream that wants a password."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.conftest import Server
+from tests.fakes.origin import Origin
+from tests.fakes.upstream import UpstreamProxy
+
+ROOT = Path(__file__).resolve().parents[2]
+EXIT_ADDRESS = "127.0.0.77"  # from which the origin sees the upstream
+DEADLINE_S = 60
+
+
+@dataclass
+class Behind:
+    """A running desktop whose only way out is `upstream`, and the origin behind it."""
+
+    server: Server
+    name: str
+    id: str
+    upstream: UpstreamProxy
+    origin: Origin
+
+    def exec(self, *argv: str, check: bool = True) -> str:
+        return self.server.oriel("exec", self.name, "--", *argv, check=check).stdout
+
+
+@pytest.fixture(scope="module")
+def behind(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Behind]:
+    name = f"real-{secrets.token_hex(2)}"
+    password = f"canary-{secrets.token_hex(12)}"
+    with (
+        Origin() as origin,
+        UpstreamProxy(
+            username="someone", password=password, source=EXIT_ADDRESS,
+            hosts={"origin.test:80": ("127.0.0.1", origin.port)},
+        ) as upstream,
+    ):  # fmt: skip
+        url_file = tmp_path_factory.mktemp("proxy") / "url"
+        url_file.write_text(upstream.url)
+        server.oriel("proxy", "add", name, "--url-file", str(url_file))
+        made = server.json("create", name, "--runtime", "container", "--proxy", name)
+        try:
+            yield Behind(server, name, made["id"], upstream, origin)
+        finally:
+            server.oriel("delete", name)
+            server.oriel("proxy", "delete", name)
+
+
+@pytest.fixture
+def view(behind: Behind, chromium: Browser) -> Iterator[Page]:
+    """The viewer page, live, opened by the link that `./run` prints."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 720})
+    page = context.new_page()
+    page.goto(f"{behind.server.url}/desktops/{behind.name}#token={behind.server.token}")
+    expect(page.locator(".backdrop.away")).to_be_attached(timeout=DEADLINE_S * 1000)
+    yield page
+    context.close()
+
+
+def until(found: Callable[[], object], what: str) -> object:
+    """The first true answer of `found`, asked again until the deadline."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not (answer := found()):
+        assert time.monotonic() < deadline, f"not within {DEADLINE_S} s: {what}"
+        time.sleep(0.1)
+    return answer
+
+
+def colours_in(page: Page, x: int, y: int, width: int, height: int) -> int:
+    """How many colours the viewer's canvas shows in that part of the screen."""
+    return page.evaluate(
+        """([x, y, width, height]) => {
+          const context = document.querySelector(".view-screen canvas").getContext("2d");
+          return new Set(new Uint32Array(context.getImageData(x, y, width, height).data.buffer)).size;
+        }""",
+        [x, y, width, height],
+    )
+
+
+def test_terminal_and_browser_are_painted(view: Page, behind: Behind) -> None:
+    windows = {
+        window["kind"]: window
+        for window in view.request.get(f"{behind.server.url}/v1/desktops/{behind.id}/windows").json()[
+            "windows"
+        ]
+        if window["mapped"] and window["painted"]
+    }
+    for kind in ("terminal", "browser"):
+        window = windows[kind]
+        until(
+            lambda w=window: colours_in(view, w["x"], w["y"], w["width"], w["height"]) > 8,
+            f"the {kind} on the canvas",
+        )
+    pictures = ROOT / "test-results/page"
+    pictures.mkdir(parents=True, exist_ok=True)
+    view.screenshot(path=pictures / "real-desktop.png")
+
+
+def test_a_line_typed_in_the_page_arrives_in_the_terminal(view: Page, behind: Behind) -> None:
+    nonce = secrets.token_hex(8)
+    view.mouse.click(200, 300)
+    view.keyboard.type(f"echo {nonce} > ~/typed-{nonce}\n")
+    until(
+        lambda: behind.exec("cat", f"/home/user/typed-{nonce}", check=False).strip() == nonce,
+        "the typed file",
+    )
+
+
+def test_chrome_fetches_by_keyboard_through_the_upstream(view: Page, behind: Behind) -> None:
+    nonce = secrets.token_hex(8)
+    view.mouse.click(950, 500)
+    view.keyboard.press("Control+l")
+    view.keyboard.type(f"http://origin.test/{nonce}\n")
+    seen = until(
+        lambda: [item for item in behind.origin.seen if item.path == f"/{nonce}"], "Chrome's request"
+    )
+    assert seen[0].peer == EXIT_ADDRESS
+    assert not seen[0].header("Proxy-Authorization")
+    assert "Chrom" in seen[0].header("User-Agent")[0]
+
+
+@pytest.mark.parametrize("program", ["curl -sS", "node -e 'fetch(process.argv[1])' --"])
+def test_programs_leave_by_the_same_address(behind: Behind, program: str) -> None:
+    nonce = secrets.token_hex(8)
+    behind.exec("bash", "-lc", f"{program} http://origin.test/{nonce}")
+    seen = until(lambda: [item for item in behind.origin.seen if item.path == f"/{nonce}"], program)
+    assert seen[0].peer == EXIT_ADDRESS
+
+
+def test_the_password_is_nowhere_but_where_it_must_be(behind: Behind) -> None:
+    password = behind.upstream.password
+    assert behind.upstream.authorities, "the upstream was used with it"
+    # The canary goes in by stdin, so that the search itself puts it into no command line.
+    search = (
+        "read -r canary; cd /; for d in etc home root run tmp usr/lib/oriel var; do "
+        'grep -rlsaF -- "$canary" /$d; done; '
+        "for f in /proc/[0-9]*/cmdline /proc/[0-9]*/environ; do "
+        '[[ $(tr -d "\\0" <$f 2>/dev/null) == *"$canary"* ]] && echo $f; done; '
+        'journalctl --no-pager 2>/dev/null | grep -cF -- "$canary"; true'
+    )
+    found = behind.server.oriel(
+        "exec", behind.name, "--", "sudo", "bash", "-c", search, stdin=f"{password}\n"
+    ).stdout.split()
+    assert found == ["0"], found
+    home = behind.server.home
+    for path in home.rglob("*"):
+        if path.is_file() and path.suffix not in (".img",) and "images" not in path.parts:
+            assert password.encode() not in path.read_bytes(), path
+    for route in ("desktops", f"desktops/{behind.id}", f"desktops/{behind.id}/egress", "proxies", "audit"):
+        answer = behind.server.get(route)
+        assert password not in answer, route
