@@ -44,6 +44,10 @@ GROUPS = {
     "user": "people:users",
     "token": "people:tokens",
 }
+# `serve` reads its own options: there is one for every setting.
+_CONTEXT: dict[str, dict[str, object]] = {
+    "serve": {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},
+}
 
 
 def app_for(word: str) -> typer.Typer:
@@ -71,7 +75,7 @@ def _app(names: list[str]) -> typer.Typer:
         if name in GROUPS:
             app.add_typer(found, name=name)
         else:
-            app.command(name)(found)
+            app.command(name, context_settings=_CONTEXT.get(name))(found)
     return app
 
 

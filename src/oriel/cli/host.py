@@ -16,7 +16,6 @@ from oriel.model.errors import NotFoundError, OrielError, UnavailableError
 
 if TYPE_CHECKING:
     from oriel.host.layout import Home
-    from oriel.host.settings import Settings
 
 __all__ = ["bench", "doctor", "serve", "version"]
 
@@ -58,27 +57,36 @@ async def _examine(home: Home, output: Output) -> list[dict[str, Any]]:
     from dataclasses import asdict
 
     from oriel.host.doctor import examine
-    from oriel.hostd.runtimes import PROBES
     from oriel.model import wire
 
     output.note("looking at this host; a test boot proves each runtime …")
     try:
         answer = await wire.call(wire.unix(home.hostd_socket), "doctor", deadline_s=DOCTOR_DEADLINE_S)
         return list(answer["checks"])
-    except UnavailableError:
-        checks = [asdict(check) for check in await examine(home)]  # no hostd serves this home: look ourselves
-    for runtime, probe in PROBES.items():
-        checks.append(await _runtime(str(runtime), probe))
+    except UnavailableError:  # no hostd serves this home: look ourselves
+        return [*map(asdict, await examine(home)), *await _runtimes(home)]
+
+
+async def _runtimes(home: Home) -> list[dict[str, Any]]:
+    """Each runtime tried now, with the home's image if it has one."""
+    from oriel.hostd.images import default_image
+    from oriel.hostd.runtimes import PROBES
+    from oriel.machine.driver import ImageFiles
+
+    image = default_image(home)
+    files = ImageFiles.of(home.image(image)) if image else None
+    checks = []
+    for name, probe in PROBES.items():
+        check = {"id": f"runtime.{name}", "fatal": False}
+        try:
+            found = await probe(files)
+            checks.append(
+                check
+                | {"ok": found.works, "detail": f"{found.isolation}: {found.detail}", "hint": found.hint}
+            )
+        except OrielError as error:
+            checks.append(check | {"ok": False, "detail": error.message, "hint": error.hint})
     return checks
-
-
-async def _runtime(name: str, probe: Any) -> dict[str, Any]:
-    check = {"id": f"runtime.{name}", "fatal": False}
-    try:
-        found = await probe()
-    except OrielError as error:
-        return check | {"ok": False, "detail": error.message, "hint": error.hint}
-    return check | {"ok": found.works, "detail": f"{found.isolation}: {found.detail}", "hint": found.hint}
 
 
 def serve(context: typer.Context) -> None:
@@ -86,9 +94,9 @@ def serve(context: typer.Context) -> None:
     import asyncio
 
     from oriel.cli.serve import serve as serve_home
-    from oriel.host.settings import to_flags
+    from oriel.host.layout import Home
 
-    options, settings, home = _serving(context.args)
+    options = _serve_options(context.args)
     output = Output(json=options.json)
 
     def ready(url: str) -> None:
@@ -98,8 +106,7 @@ def serve(context: typer.Context) -> None:
             os.write(options.ready_fd, f"{url}\n".encode())
             os.close(options.ready_fd)
 
-    flags = to_flags(settings, without=("host", "port"))
-    asyncio.run(serve_home(home, host=settings.host, port=settings.port, options=flags, ready=ready))
+    asyncio.run(serve_home(Home(options.home.resolve()), vars(options), ready=ready))
 
 
 class _Parser(argparse.ArgumentParser):
@@ -109,10 +116,9 @@ class _Parser(argparse.ArgumentParser):
         raise typer.BadParameter(message)
 
 
-def _serving(arguments: list[str]) -> tuple[argparse.Namespace, Settings, Home]:
-    """What `oriel serve` was asked: its options, the settings from all sources, the home."""
-    from oriel.host.layout import Home, default_home
-    from oriel.host.settings import add_flags, load_settings
+def _serve_options(arguments: list[str]) -> argparse.Namespace:
+    from oriel.host.layout import default_home
+    from oriel.host.settings import add_flags
 
     parser = _Parser(prog="oriel serve", description=serve.__doc__, allow_abbrev=False)
     parser.add_argument(
@@ -121,10 +127,7 @@ def _serving(arguments: list[str]) -> tuple[argparse.Namespace, Settings, Home]:
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout, once ready")
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
     add_flags(parser)
-    options = parser.parse_args(arguments)
-    root = options.home.resolve()
-    settings = load_settings(Home(root).settings, vars(options), os.environ)
-    return options, settings, Home(root, settings.images_directory)
+    return parser.parse_args(arguments)
 
 
 def bench(

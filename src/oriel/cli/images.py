@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from oriel.cli.options import HomeOption, JsonFlag, connect
+from oriel.cli.options import HomeOption, JsonFlag, connect, home_of
 from oriel.cli.output import Output
-
-if TYPE_CHECKING:
-    from oriel.host.layout import Home
 
 __all__ = ["app"]
 
@@ -26,12 +23,6 @@ ImageArgument = Annotated[
 def _is_ours(home: Path | None) -> bool:
     """Whether to work in the home itself: as root on its host, unless ORIEL_URL names a controller."""
     return os.geteuid() == 0 and (home is not None or not os.environ.get("ORIEL_URL"))
-
-
-def _paths(home: Path | None) -> Home:
-    from oriel.host.layout import Home, default_home
-
-    return Home((home or default_home()).resolve())
 
 
 @app.command()
@@ -47,7 +38,7 @@ def build(
     require_root("`oriel image build`")
     from oriel.image.build import build as build_image
 
-    info = asyncio.run(build_image(recipe, _paths(home), lambda step: output.note(f"  {step}")))
+    info = asyncio.run(build_image(recipe, home_of(home), lambda step: output.note(f"  {step}")))
     output.result({"id": info.id}, info.id)
 
 
@@ -57,7 +48,7 @@ def list_(json: JsonFlag = False, home: HomeOption = None) -> None:
     if _is_ours(home):
         from oriel.hostd.images import list_images
 
-        items: list[dict[str, Any]] = list_images(_paths(home))
+        items: list[dict[str, Any]] = list_images(home_of(home))
     else:
         with connect(home) as oriel:
             items = oriel.images.list()
@@ -77,7 +68,7 @@ def delete(image: ImageArgument, json: JsonFlag = False, home: HomeOption = None
     if _is_ours(home):
         from oriel.hostd.images import delete_image
 
-        asyncio.run(delete_image(_paths(home), image))
+        asyncio.run(delete_image(home_of(home), image))
     else:
         with connect(home) as oriel:
             oriel.images.delete(image)

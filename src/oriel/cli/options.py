@@ -10,8 +10,9 @@ import typer
 
 if TYPE_CHECKING:
     from oriel.client import AsyncOriel, Oriel
+    from oriel.host.layout import Home
 
-__all__ = ["HomeOption", "JsonFlag", "NameArgument", "connect", "run"]
+__all__ = ["HomeOption", "JsonFlag", "NameArgument", "connect", "home_of", "run"]
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 HomeOption = Annotated[
@@ -26,6 +27,17 @@ HomeOption = Annotated[
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name or id of the desktop.")]
 
 T = TypeVar("T")
+
+
+def home_of(home: Path | None) -> Home:
+    """The home on this host, with its images where its settings say. InvalidError for wrong settings."""
+    import os
+
+    from oriel.host.layout import Home, default_home
+    from oriel.host.settings import load_settings
+
+    root = (home or default_home()).resolve()
+    return Home(root, load_settings(Home(root).settings, {}, os.environ).images_directory)
 
 
 def connect(home: Path | None) -> Oriel:
