@@ -35,7 +35,6 @@ __all__ = [
 
 # mount(2) and <linux/mount.h>
 RDONLY, NOSUID, NODEV = 1, 2, 4
-PRIVATE = 1 << 18
 MNT_DETACH = 2
 UMOUNT_NOFOLLOW = 8
 SYS_OPEN_TREE, SYS_MOVE_MOUNT, SYS_MOUNT_SETATTR = 428, 429, 442  # the same on every architecture
@@ -79,17 +78,14 @@ def _failed(what: str) -> HostError:
 
 
 def mount(source: str | Path, target: Path, kind: str, *, flags: int = 0, options: str = "") -> None:
-    """mount(2) at an existing directory, not propagated to other mount namespaces.
+    """mount(2) at an existing directory. Raises HostError with the kernel's reason; then nothing is mounted.
 
-    Raises HostError with the kernel's reason; then nothing is mounted.
+    It propagates as the mount around it does: where systemd shares `/`, a service with a mount namespace
+    of its own sees the unmounting too, and cannot keep a disk busy.
     """
     data = options.encode() or None
     if _libc.mount(os.fsencode(source), os.fsencode(target), kind.encode(), flags, data) != 0:
         raise _failed(f"mounting {source} as {kind} at {target}")
-    if _libc.mount(None, os.fsencode(target), None, PRIVATE, None) != 0:
-        problem = _failed(f"making the mount at {target} private")
-        unmount(target)
-        raise problem
 
 
 def unmount(target: Path) -> None:

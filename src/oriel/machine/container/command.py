@@ -15,8 +15,12 @@ __all__ = ["ENVIRONMENT", "first_id", "limits", "nspawn_argv"]
 FIRST_ID = 1_000_000
 MAX_PROCESSES = 8192  # threads of one desktop: Chrome with many tabs needs some 2,000
 
-# The guest gets a version 2 control tree on every host, as in a virtual machine (systemd(1) 256 refuses 1).
-ENVIRONMENT = {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
+ENVIRONMENT = {
+    # The guest gets a version 2 control tree on every host, as in a virtual machine (systemd 256 refuses 1).
+    "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1",
+    # Only the desktop's keeper uses this tree; a killed nspawn would leave its lock files behind.
+    "SYSTEMD_NSPAWN_LOCK": "0",
+}
 
 
 def first_id(slot: int) -> int:

@@ -11,22 +11,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from oriel.host import process
 from oriel.host.cgroups import Cgroup
 from oriel.host.disk import make_disk
 from oriel.host.mounts import mounts_below
 from oriel.host.threads import in_thread
-from oriel.machine.console import Console
 from oriel.machine.container.command import ENVIRONMENT, limits, nspawn_argv
 from oriel.machine.container.tree import mount_tree, unmount_tree
 from oriel.machine.driver import Exit, MachineSpec
+from oriel.machine.launch import console_of, launch
 from oriel.machine.tracked import TrackedProcess
-from oriel.model.errors import HostError, LaunchError
+from oriel.model.errors import HostError
 from oriel.model.spec import Isolation, Runtime
 
 __all__ = ["ContainerDriver", "ContainerMachine"]
 
-START_DEADLINE_S = 30
 PROPAGATE = Path("/run/systemd/nspawn/propagate")
 REBOOTED = 133  # systemd-nspawn(1), --keep-unit
 
@@ -45,7 +43,10 @@ class ContainerMachine:
         return self._tracked.record
 
     async def wait(self) -> Exit:
-        return await self._tracked.wait()
+        ended = await self._tracked.wait()
+        # A killed nspawn does not take the container with it.
+        await self._cgroup.kill()
+        return ended
 
     async def stop(self, *, deadline_s: float) -> Exit:
         """Ask the guest's systemd to power off (nspawn does on TERM), and after `deadline_s` KILL."""
@@ -84,7 +85,7 @@ class ContainerDriver:
         identity = TrackedProcess.identity_in(record)
         if identity is None:
             return None
-        console = _console(spec)
+        console = console_of(spec)
         console.open()
         tracked = TrackedProcess(identity, explain=_explain, at_end=console.close)
         return ContainerMachine(tracked, Cgroup(spec.desktop_id))
@@ -98,22 +99,15 @@ class ContainerDriver:
 
 
 async def _launch(spec: MachineSpec, cgroup: Cgroup) -> ContainerMachine:
-    console = _console(spec)
-    console.open()
-    argv = cgroup.command(nspawn_argv(spec))
-    try:
-        with _datagrams(spec.directory / "notify") as notify, console.writer() as output:
-            environment = ENVIRONMENT | {"NOTIFY_SOCKET": str(notify.getsockname())}
-            child = process.spawn(argv, log=output, env=environment)
-            tracked = TrackedProcess.of_child(child, explain=_explain, at_end=console.close)
-            await tracked.until(_said_ready(notify), deadline_s=START_DEADLINE_S)
-    except LaunchError as error:
-        console.close()
-        said = process.tail(spec.console)
-        raise LaunchError(f"{error.message}: {process.paste(argv)}\n{said}") from error
-    except BaseException:
-        console.close()
-        raise
+    with _datagrams(spec.directory / "notify") as notify:
+        tracked = await launch(
+            nspawn_argv(spec),
+            spec=spec,
+            cgroup=cgroup,
+            up=lambda: _said_ready(notify),
+            explain=_explain,
+            env=ENVIRONMENT | {"NOTIFY_SOCKET": str(notify.getsockname())},
+        )
     return ContainerMachine(tracked, cgroup)
 
 
@@ -144,11 +138,6 @@ def _forget(spec: MachineSpec) -> None:
     for directory in (spec.directory, PROPAGATE / spec.desktop_id):
         if directory.exists():
             shutil.rmtree(directory)
-    spec.root_mount.with_name(f".#{spec.root_mount.name}.lck").unlink(missing_ok=True)
-
-
-def _console(spec: MachineSpec) -> Console:
-    return Console(spec.directory / "console", spec.console)
 
 
 def _explain(code: int | None) -> str:

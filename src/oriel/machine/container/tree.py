@@ -7,6 +7,7 @@ disk goes with its mount. So unmounting below the desktop's directories gives ev
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -73,7 +74,9 @@ def _mount_image(root: Path, target: Path) -> None:
                     continue  # that desktop has just gone
         try:
             mount(root, target, "erofs", flags=RDONLY | NODEV)
-        except HostError:
+        except HostError as error:
+            if not isinstance(error.__cause__, OSError) or error.__cause__.errno != errno.ENOTBLK:
+                raise
             # Before Linux 6.12 EROFS needs a block device.
             with loop_device(root, read_only=True) as device:
                 mount(device, target, "erofs", flags=RDONLY | NODEV)

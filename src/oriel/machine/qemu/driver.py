@@ -11,14 +11,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from oriel.host import process
 from oriel.host.cgroups import Cgroup
 from oriel.host.disk import make_disk
 from oriel.host.namespaces import NetnsSockets
 from oriel.host.slots import process_uid
 from oriel.host.threads import in_thread
-from oriel.machine.console import Console
 from oriel.machine.driver import Exit, MachineSpec
+from oriel.machine.launch import console_of, launch
 from oriel.machine.qemu import monitor
 from oriel.machine.qemu.command import (
     KVM,
@@ -37,7 +36,7 @@ from oriel.model.spec import Isolation, Runtime
 
 __all__ = ["KVM_DEVICE", "QemuDriver", "QemuMachine", "kvm_groups"]
 
-START_DEADLINE_S = 30
+MONITOR_DEADLINE_S = 30
 RUNG_DEADLINE_S = 2  # for each rung after the guest had its chance
 CTRL_ALT_DEL = [{"type": "qcode", "data": key} for key in ("ctrl", "alt", "delete")]
 KVM_DEVICE = Path("/dev/kvm")
@@ -121,7 +120,7 @@ class QemuDriver:
         identity = TrackedProcess.identity_in(record)
         if identity is None:
             return None
-        console = _console(spec)
+        console = console_of(spec)
         console.open()
         tracked = TrackedProcess(identity, explain=_explain, at_end=console.close)
         isolation = Isolation(record.get("isolation", Isolation.EMULATED_VM))
@@ -141,36 +140,28 @@ async def _launch(spec: MachineSpec, cgroup: Cgroup, accelerator: Accelerator) -
         accelerator=accelerator,
         append=kernel_command_line(),
     )
-    tap = await _open_tap(spec)
-    console = _console(spec)
-    console.open()
-    try:
-        with _open_files(spec, tap) as files, console.writer() as output:
-            argv = cgroup.command(
-                confined(
-                    qemu_argv(board, files),
-                    netns=spec.link.netns,
-                    uid=process_uid(spec.slot),
-                    groups=kvm_groups() if accelerator is KVM else (),
-                )
-            )
-            child = process.spawn(argv, log=output, pass_fds=list(vars(files).values()))
-            tracked = TrackedProcess.of_child(child, explain=_explain, at_end=console.close)
-        await tracked.until(_running(spec), deadline_s=START_DEADLINE_S)
-    except LaunchError as error:
-        console.close()
-        said = process.tail(spec.console)
-        raise LaunchError(f"{error.message}: {process.paste(argv)}\n{said}") from error
-    except BaseException:
-        console.close()
-        raise
+    with _open_files(spec, await _open_tap(spec)) as files:
+        argv = confined(
+            qemu_argv(board, files),
+            netns=spec.link.netns,
+            uid=process_uid(spec.slot),
+            groups=kvm_groups() if accelerator is KVM else (),
+        )
+        tracked = await launch(
+            argv,
+            spec=spec,
+            cgroup=cgroup,
+            up=lambda: _running(spec),
+            explain=_explain,
+            pass_fds=list(vars(files).values()),
+        )
     isolation = Isolation.VM if accelerator is KVM else Isolation.EMULATED_VM
     return QemuMachine(tracked, cgroup, _socket(spec), isolation)
 
 
 async def _running(spec: MachineSpec) -> None:
     """Until the monitor says that the guest's processors run. It listens since before QEMU was born."""
-    status = await monitor.command(_socket(spec), "query-status", deadline_s=START_DEADLINE_S)
+    status = await monitor.command(_socket(spec), "query-status", deadline_s=MONITOR_DEADLINE_S)
     if not status["running"]:
         raise LaunchError(f"QEMU did not run the guest: {status['status']}")
 
@@ -212,10 +203,6 @@ def kvm_groups() -> list[int]:
 
 def _socket(spec: MachineSpec) -> Path:
     return spec.directory / "qmp.sock"
-
-
-def _console(spec: MachineSpec) -> Console:
-    return Console(spec.directory / "console", spec.console)
 
 
 def _explain(code: int | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from qemu.qmp import QMPClient, QMPError
 from oriel.model.errors import HostError, UnavailableError
 
 __all__ = ["command", "listen"]
+
+# The library logs every failure that it also raises.
+logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
 
 
 def listen(path: Path) -> socket.socket:

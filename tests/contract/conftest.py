@@ -1,0 +1,70 @@
+"""The place of each test's machine, on every driver of the contract."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from oriel.host import slots
+from oriel.host.mounts import mounts_below
+from tests.contract.machines import Place, make_place
+
+REAL = (
+    pytest.param("container", marks=pytest.mark.container),
+    pytest.param("qemu", marks=pytest.mark.emulated),
+)
+FAKE = ("never-ready", "slow", "stubborn")
+
+
+@pytest.fixture(scope="session")
+def image(request: pytest.FixtureRequest) -> Path:
+    """The golden image; ORIEL_TEST_IMAGE names another directory with the four files."""
+    if chosen := os.environ.get("ORIEL_TEST_IMAGE"):
+        return Path(chosen)
+    return request.getfixturevalue("golden_image")
+
+
+@pytest.fixture(params=[*REAL, *FAKE])
+def place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    """Every driver's."""
+    yield from _place(request, request.param)
+
+
+@pytest.fixture(params=REAL)
+def real_place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    """Those that boot the golden image."""
+    yield from _place(request, request.param)
+
+
+@pytest.fixture
+def container_place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    yield from _place(request, "container")
+
+
+def _place(request: pytest.FixtureRequest, kind: str) -> Iterator[Place]:
+    if os.geteuid() != 0:
+        pytest.fail("machines need root: run ./test as root")
+    fake = kind in FAKE
+    image = Path("/nowhere") if fake else request.getfixturevalue("image")
+    # Short: unix sockets have paths of at most 107 bytes.
+    directory = Path(tempfile.mkdtemp(prefix="oriel-contract-", dir="/var/tmp"))
+    made = make_place(kind, image, directory)
+    yield made
+    slots.release(directory, made.spec.desktop_id)
+    if getattr(request.node, "failed", False) and made.spec.console.exists():
+        print(f"console of {kind}:\n{made.spec.console.read_text(errors='replace')[-8000:]}")
+    assert not mounts_below(directory), "a test left mounts"
+    shutil.rmtree(directory)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report = yield
+    if report.when == "call" and report.failed:
+        item.failed = True  # type: ignore[attr-defined]
+    return report
