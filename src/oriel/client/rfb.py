@@ -123,7 +123,8 @@ class Session:
             elif kind == 3:
                 length = struct.unpack(">3xI", (yield 7))[0]
                 _limit("clipboard", length, MAX_TEXT)
-                self._messages.append(CutText((yield length).decode("latin-1")))
+                text = yield length
+                self._messages.append(CutText(text.decode("latin-1")))
             else:
                 raise WireError(f"the RFB server sent a message of unknown type {kind}")
 
