@@ -3,7 +3,7 @@ import { Problem, asProblem } from "./api/problem";
 import type { Mode, Redeemed, Session } from "./api/types";
 import { Cell } from "./cell";
 import { Desktops } from "./desktops";
-import { desktopPath, type Table, TABLES } from "./route";
+import { type Table, TABLES } from "./route";
 import { text } from "./text";
 
 /** Who looks at this page. */
@@ -18,6 +18,8 @@ export interface Grant {
   desktop: string;
   mode: Mode;
   grant: string;
+  /** Where it was received; only there is it used again. */
+  path: string;
 }
 
 export const client = new Client();
@@ -39,7 +41,7 @@ export async function arrive(): Promise<void> {
     if (secrets.token) return await signIn(secrets.token);
     if (secrets.ticket) return await redeem(secrets.ticket);
     const grant = keptGrant();
-    if (grant && location.pathname === desktopPath(grant.desktop)) {
+    if (grant && location.pathname === grant.path) {
       return who.set({ kind: "guest", grant });
     }
     enter(await client.get<Session>("/session"));
@@ -74,10 +76,9 @@ function enter(session: Session): void {
 async function redeem(ticket: string): Promise<void> {
   const redeemed = await new Client().post<Redeemed>("/tickets/redeem", { ticket });
   const desktop = typeof redeemed.desktop === "string" ? redeemed.desktop : redeemed.desktop.name;
-  const grant = { desktop, mode: redeemed.mode, grant: redeemed.grant };
+  const grant = { desktop, mode: redeemed.mode, grant: redeemed.grant, path: location.pathname };
   // Per tab, so that reloading the page works and closing it forgets the grant.
   sessionStorage.setItem(GRANT_KEY, JSON.stringify(grant));
-  history.replaceState(null, "", desktopPath(desktop));
   who.set({ kind: "guest", grant });
 }
 

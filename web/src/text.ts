@@ -268,10 +268,10 @@ export const text = {
       once: "This token is shown only now. Copy it.",
     },
     people: {
-      help: "Everyone has desktops of their own; an admin sees all.",
+      help: "A user has desktops of their own, a viewer only looks at them, an admin sees everything.",
       name: "Name",
       role: "Role",
-      roles: { admin: "admin", user: "user" } as Record<string, string>,
+      roles: { user: "user", viewer: "viewer", admin: "admin" } as Record<string, string>,
       created: "Since",
       add: "Add a person",
     },

@@ -28,12 +28,15 @@ export function View(props: ViewProps) {
   const found = list?.find((desktop) => desktop.name === name || desktop.id === name);
   const seen = useRef<Desktop | undefined>(found);
   seen.current = found ?? seen.current;
+  const title = found?.name ?? name;
   useEffect(() => {
-    document.title = `${name} · ${text.product}`;
+    document.title = `${title} · ${text.product}`;
+  }, [title]);
+  useEffect(() => {
     document.documentElement.classList.add("viewing");
     void loadViewer();
     return () => document.documentElement.classList.remove("viewing");
-  }, [name]);
+  }, []);
   const desktop = seen.current;
   if (!desktop) {
     return (

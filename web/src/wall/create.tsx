@@ -25,6 +25,7 @@ interface Draft {
 }
 
 const FIELDS = ["name", "runtime", "image", "vcpus", "memory_mib", "disk_gib", "screen.width", "screen.height", "proxy"];
+const TAKEN = "name_taken";
 const MORE = new Set(FIELDS.slice(1));
 
 function blank(): Draft {
@@ -60,7 +61,7 @@ export function Create() {
     }
   };
   const set = (field: keyof Draft) => (value: string) => setDraft({ ...draft, [field]: value });
-  const elsewhere = problem && !problem.faults.some((fault) => FIELDS.includes(fault.field));
+  const elsewhere = problem && problem.code !== TAKEN && !problem.faults.some(({ field }) => FIELDS.includes(field));
   return (
     <Dialog label={text.create.title} kind="create" onClose={onClose}>
       <form onSubmit={(event) => void submit(event)} noValidate>
@@ -96,7 +97,7 @@ function NameField({ draft, problem, set }: PartProps) {
       <Field
         label={text.create.name}
         help={text.create.nameHelp}
-        fault={problem?.fault("name") ?? ""}
+        fault={problem?.code === TAKEN ? problem.message : (problem?.fault("name") ?? "")}
         value={draft.name}
         onValue={set("name")}
         autocomplete="off"
