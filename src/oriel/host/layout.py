@@ -2,6 +2,7 @@
 
 HOME/
   oriel.toml                    settings of this home (optional)
+  recipes/NAME.toml             the operator's own recipes (optional)
   images/NAME@VERSION/          one golden image: root.erofs, initrd, vmlinuz, disk.img, manifest.json
   images/.cache/                build layers, keyed by hash
   hostd/                        root:oriel 0750
@@ -117,6 +118,11 @@ class Home:
     @property
     def app(self) -> Path:
         return self.root / "app"
+
+    @property
+    def recipes(self) -> Path:
+        """The operator's own recipes; they come before the shipped ones."""
+        return self.root / "recipes"
 
     @property
     def images(self) -> Path:
