@@ -26,7 +26,6 @@ def run(arguments: Sequence[str]) -> int:
     except OrielError as error:
         return output.error(error)
     except KeyboardInterrupt:
-        output.note("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) has gone; nothing more may be written, not even at exit.

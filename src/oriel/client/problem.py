@@ -117,8 +117,8 @@ def _seconds(value: str | None) -> float:
 
 
 def _default_hint(status: int, ours: bool) -> str:
-    if status == 401:
-        return "set ORIEL_TOKEN to a valid token"
-    if not ours:
-        return "is ORIEL_URL the address of an Oriel controller?"
-    return ""
+    if ours:
+        return ""
+    return (
+        "set ORIEL_TOKEN to a valid token" if status == 401 else "is ORIEL_URL the address of a controller?"
+    )
