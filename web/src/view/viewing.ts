@@ -14,9 +14,7 @@ export type Phase =
   | { at: "refused"; problem: Problem }
   | { at: "closed" };
 
-interface Ended {
-  live: boolean;
-}
+const FIRST_PICTURE_MS = 20_000;
 
 /** Keeps a desktop's screen open: a fresh ticket for every try, and another try after every loss. */
 export class Viewing {
@@ -25,7 +23,8 @@ export class Viewing {
   /** What was last seen on the screen, for as long as there is no live one. */
   readonly lastFrame = new Cell<HTMLCanvasElement | null>(null);
   readonly clipboard = new Cell("");
-  private open = false;
+  /** Aborted by `close`; null while nothing is to be kept open. */
+  private run: AbortController | null = null;
   private wake: () => void = () => {};
 
   constructor(
@@ -35,25 +34,28 @@ export class Viewing {
     private readonly holder: HTMLElement,
   ) {}
 
-  /** Connect, and stay connected until `close`. */
+  /** Connect, and stay connected until `close` or a refusal. */
   async connect(): Promise<void> {
-    if (this.open) return;
-    this.open = true;
+    if (this.run) return;
+    this.run = new AbortController();
+    const { signal } = this.run;
     this.phase.set({ at: "connecting" });
-    let attempt = 0;
-    while (this.open) {
-      const failure = await this.once().catch((error: unknown) => asProblem(error));
-      if (!this.open) return;
-      if (failure instanceof Problem && [401, 403, 404].includes(failure.status)) {
-        return this.refuse(failure);
+    for (let attempt = 0; ; ) {
+      const outcome = await this.once(signal).catch((error: unknown) => asProblem(error));
+      if (signal.aborted) return;
+      if (outcome instanceof Problem && [401, 403, 404].includes(outcome.status)) {
+        this.run = null;
+        return this.phase.set({ at: "refused", problem: outcome });
       }
-      attempt = failure instanceof Problem || !failure.live ? attempt + 1 : 1;
-      await this.waitForTurn(attempt);
+      attempt = outcome === "was live" ? 1 : attempt + 1;
+      await this.waitForTurn(attempt, signal);
+      if (signal.aborted) return;
     }
   }
 
   close(): void {
-    this.open = false;
+    this.run?.abort();
+    this.run = null;
     this.wake();
     this.screen.value?.close();
     this.screen.set(null);
@@ -66,40 +68,44 @@ export class Viewing {
   }
 
   /** One connection, from its ticket to its end. */
-  private async once(): Promise<Ended> {
+  private async once(signal: AbortSignal): Promise<"was live" | "never live"> {
     const path = `/desktops/${part(this.desktopId)}`;
     const [{ ticket }, Rfb] = await Promise.all([
       this.client.post<Ticket>(`${path}/tickets`, { mode: this.mode }),
       loadViewer(),
     ]);
-    let live = false;
-    await new Promise<void>((resolve) => {
-      if (!this.open) return resolve();
+    if (signal.aborted) return "never live";
+    return new Promise((resolve) => {
+      let live = false;
+      const ended = (): void => {
+        clearTimeout(late);
+        if (!signal.aborted) this.screen.set(null);
+        resolve(live ? "was live" : "never live");
+      };
       const screen = new RemoteScreen(Rfb, this.holder, `${path}/vnc`, ticket, {
         onPicture: () => {
           live = true;
+          clearTimeout(late);
           this.phase.set({ at: "live" });
           this.lastFrame.set(null);
         },
         onClipboard: (text) => this.clipboard.set(text),
         onEnd: (last) => {
           if (last) this.lastFrame.set(last);
-          this.screen.set(null);
-          resolve();
+          ended();
         },
       });
+      const late = setTimeout(() => {
+        screen.close();
+        ended();
+      }, FIRST_PICTURE_MS);
+      signal.addEventListener("abort", ended);
       screen.viewOnly = this.mode === "view";
       this.screen.set(screen);
     });
-    return { live };
   }
 
-  private refuse(problem: Problem): void {
-    this.open = false;
-    this.phase.set({ at: "refused", problem });
-  }
-
-  private async waitForTurn(attempt: number): Promise<void> {
+  private async waitForTurn(attempt: number, signal: AbortSignal): Promise<void> {
     const ms = backOff(attempt - 1);
     this.phase.set({ at: "lost", attempt, retryAt: Date.now() + ms });
     await new Promise<void>((resolve) => {
@@ -111,6 +117,6 @@ export class Viewing {
       window.addEventListener("online", this.wake, { once: true });
     });
     window.removeEventListener("online", this.wake);
-    if (this.open) this.phase.set({ at: "lost", attempt, retryAt: null });
+    if (!signal.aborted) this.phase.set({ at: "lost", attempt, retryAt: null });
   }
 }
