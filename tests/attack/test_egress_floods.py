@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import random
 import re
 import socket
+import struct
 import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -95,6 +97,38 @@ async def test_endless_heads_cost_no_memory(direct: RunningGateway) -> None:
     assert _memory_mib(direct, "VmHWM") - before < 16
 
 
+PARTS = [
+    b"GET ", b"POST ", b"CONNECT ", b"http://origin.test/", b"a.test:80", b" HTTP/1.1", b" HTTP/1.0",
+    b"\r\n", b"\r\n\r\n", b"\n", b"\r", b"\0", b"Host: a", b"Content-Length: 5",
+    b"Transfer-Encoding: chunked", b"5\r\nhello", b"0\r\n\r\n", b": ", b"Connection: upgrade",
+    b"Upgrade: x", b"\xff\xfe", b"x" * 5000, b"Expect: 100-continue",
+]  # fmt: skip
+
+
+async def test_nonsense_is_survived(direct: RunningGateway) -> None:
+    """Any mixture of the words of HTTP. That nothing unexpected is logged is checked at the end."""
+    chance = random.Random(4)
+
+    async def babble(words: list[bytes]) -> None:
+        try:
+            async with guest(direct.proxy_port) as program:
+                await program.send(b"".join(words))
+                program.writer.write_eof()
+                await program.reader.read()
+        except ConnectionError:
+            return
+
+    # No name in it may resolve: mode none would refuse earlier, so the policy allows no host at all.
+    policy = Policy(allow=("nothing.invalid",))
+    await direct.client.configure(EgressSpec(mode=EgressMode.DIRECT, policy=policy))
+    for _ in range(30):
+        lines = (chance.choices(PARTS, k=chance.randint(1, 12)) for _ in range(20))
+        await asyncio.gather(*(babble(words) for words in lines))
+    counters = await direct.client.counters()
+    assert counters["connections"] == 600
+    assert counters["denied_by_reason"]["bad_request"] > 50
+
+
 async def test_denials_are_all_counted_but_do_not_flood_the_keeper(direct: RunningGateway) -> None:
     async def knock() -> None:
         for _ in range(30):
@@ -105,6 +139,44 @@ async def test_denials_are_all_counted_but_do_not_flood_the_keeper(direct: Runni
     counters = await direct.client.counters()
     assert counters["denied_by_reason"] == {"not_public": 600}
     assert len(direct.events) < 400
+
+
+async def test_no_way_of_ending_leaks_a_descriptor(origin: Origin) -> None:
+    """Guests that vanish at every stage, resets and half-closes: all sockets are closed after."""
+    async with running_gateway() as gateway:
+        await gateway.client.configure(EgressSpec(mode=EgressMode.DIRECT, direct_allow=("127.0.0.0/8",)))
+        directory = Path(f"/proc/{gateway.process.pid}/fd")
+        before = len(list(directory.iterdir()))
+        tunnel = f"CONNECT 127.0.0.1:{origin.port} HTTP/1.1\r\nHost: x\r\n\r\n"
+        plain = f"GET http://127.0.0.1:{origin.port}/bytes/3000000 HTTP/1.1\r\nHost: x\r\n\r\n"
+        post = f"POST http://127.0.0.1:{origin.port}/ HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhal"
+        for opening in ("", "GET ht", tunnel, tunnel + "GET / HTTP/1.1\r\n", plain, post):
+            for ending in (_vanish, _reset, _half_close):
+                for waits in (False, True):
+                    async with guest(gateway.proxy_port) as program:
+                        await program.send(opening)
+                        if waits and opening.endswith("\r\n\r\n"):
+                            await program.reader.read(1)
+                        ending(program.writer)
+        origin.drop_connections()
+        async with asyncio.timeout(15):
+            while (await gateway.client.counters())["open"]:
+                await asyncio.sleep(0)
+        assert len(list(directory.iterdir())) == before
+
+
+def _vanish(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    sock = writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+def _half_close(writer: asyncio.StreamWriter) -> None:
+    writer.write_eof()
 
 
 async def test_connections_to_nowhere_are_bounded(origin: Origin) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from oriel.model.secret import Secret
 from tests.fakes.gateway import RunningGateway, running_gateway
 from tests.fakes.guest import curl, guest, refused
 from tests.fakes.origin import Authority, Origin
+from tests.fakes.server import TcpServer, read_exactly, read_head
 from tests.fakes.upstream import UpstreamProxy
 
 pytestmark = pytest.mark.anyio
@@ -179,6 +181,48 @@ async def test_a_server_that_speaks_first_and_half_closes(
             program.writer.write_eof()
             assert await program.read(10) == b"last words"
             assert await program.ended() is False
+
+
+async def test_bytes_sent_along_with_the_heads_are_not_lost(gateway: RunningGateway) -> None:
+    def eager(sock: socket.socket) -> None:
+        read_head(sock)
+        sock.sendall(b"HTTP/1.1 200 OK\r\n\r\nbanner")  # a proxy whose origin spoke already
+        sock.sendall(sock.recv(100))
+
+    with TcpServer(eager) as upstream:
+        url = Secret(f"http://127.0.0.1:{upstream.port}")
+        await gateway.client.configure(EgressSpec(mode=EgressMode.PROXY, upstreams=(url,)))
+        async with guest(gateway.proxy_port) as program:
+            await program.send("CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\n\r\nhello")
+            assert (await program.answer("CONNECT")).status == 200
+            assert await program.read(11) == b"bannerhello"
+
+
+async def test_interim_answers_and_refused_bodies() -> None:
+    def careful(sock: socket.socket) -> None:
+        head, _ = read_head(sock)
+        if b"100-continue" in head:
+            sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+            assert read_exactly(sock, 4) == b"body"
+            sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        else:
+            sock.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nno!")
+            sock.shutdown(socket.SHUT_WR)
+
+    with TcpServer(careful) as origin:
+        async with running_gateway() as gateway:
+            await gateway.client.configure(EgressSpec(mode=EgressMode.DIRECT, direct_allow=("127.0.0.1",)))
+            post = f"POST http://127.0.0.1:{origin.port}/ HTTP/1.1\r\nHost: x\r\n"
+            async with guest(gateway.proxy_port) as program:
+                await program.send(post + "Expect: 100-continue\r\nContent-Length: 4\r\n\r\n")
+                interim = await program.reader.readuntil(b"\r\n\r\n")
+                assert interim.startswith(b"HTTP/1.1 100 ")
+                await program.send(b"body")
+                assert (await program.answer("POST")).body == b"ok"
+            async with guest(gateway.proxy_port) as program:
+                await program.send(post + f"Content-Length: {1 << 30}\r\n\r\n" + "x" * 100_000)
+                early = await program.answer("POST")
+                assert (early.status, early.body) == (413, b"no!")
 
 
 async def test_an_upgrade_becomes_a_tunnel(gateway: RunningGateway, upstream: UpstreamProxy) -> None:

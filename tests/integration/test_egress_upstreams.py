@@ -79,6 +79,14 @@ async def test_kinds(gateway: RunningGateway, origin: Origin, tmp_path: Path, ki
             await program.send("GET /bytes/500000 HTTP/1.1\r\nHost: origin.test\r\nConnection: close\r\n\r\n")
             assert (await program.answer()).body == b"x" * 500_000
             assert await program.ended() is False
+        async with guest(gateway.proxy_port) as program:
+            assert (await program.tunnel("origin.test:80")).status == 200
+            await gateway.client.configure(EgressSpec())
+            assert await program.ended() is True
+        assert (await gateway.client.counters())["open"] == 0
+        await gateway.client.configure(through(upstream.url, ca=authority.pem))
+        async with guest(gateway.proxy_port) as program:
+            assert (await program.get("http://origin.test/ip")).status == 200
         assert all(asked.authorized for asked in upstream.asked)
         assert (await gateway.client.counters())["upstream_ok"] is True
 

@@ -16,10 +16,11 @@ import resource
 import signal
 import socket
 import sys
+from typing import Any
 
 from oriel.egress.explicit import serve_explicit
 from oriel.egress.gateway import Gateway
-from oriel.egress.listener import listen_dns_tcp, listen_dns_udp, listen_tcp, log
+from oriel.egress.listener import listen_dns_tcp, listen_dns_udp, listen_tcp, log, log_unexpected
 from oriel.egress.service import Outbox, serve_control
 from oriel.egress.transparent import serve_transparent
 from oriel.model.errors import WireError
@@ -57,6 +58,7 @@ async def _run(options: argparse.Namespace) -> int:
     reader, writer = await asyncio.open_connection(sock=control, limit=MAX_LINE)
     outbox.connect(writer)
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_report)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, reader.feed_eof)
     code = 0
@@ -90,6 +92,10 @@ def _listen(options: argparse.Namespace, gateway: Gateway, group: asyncio.TaskGr
         listen_dns_udp(socket.socket(fileno=options.dns_udp_fd), gateway.names)
     if options.dns_tcp_fd is not None:
         listen_dns_tcp(socket.socket(fileno=options.dns_tcp_fd), gateway.names, group)
+
+
+def _report(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    log_unexpected("a callback failed unexpectedly", context.get("exception") or RuntimeError())
 
 
 async def _sweep(gateway: Gateway) -> None:

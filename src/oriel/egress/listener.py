@@ -16,7 +16,7 @@ from oriel.egress.dial import tune
 from oriel.egress.dns import MAX_QUERY, answer
 from oriel.egress.names import FakeNames
 
-__all__ = ["listen_dns_tcp", "listen_dns_udp", "listen_tcp", "log"]
+__all__ = ["listen_dns_tcp", "listen_dns_udp", "listen_tcp", "log", "log_unexpected"]
 
 ACCEPTS_AT_ONCE = 64
 DATAGRAMS_AT_ONCE = 64
@@ -33,6 +33,11 @@ def log(level: str, message: str, **data: object) -> None:
     sys.stderr.flush()
 
 
+def log_unexpected(message: str, error: BaseException) -> None:
+    """The text of an unforeseen exception may quote anything: only its kind and place are logged."""
+    log("error", message, kind=type(error).__name__, at=_place(error))
+
+
 def listen_tcp(sock: socket.socket, serve: Serve, group: asyncio.TaskGroup) -> None:
     """Accept from `sock`, each connection served in a task of `group`. An error that `serve` did not
     expect is logged, and costs that connection only."""
@@ -43,8 +48,7 @@ def listen_tcp(sock: socket.socket, serve: Serve, group: asyncio.TaskGroup) -> N
         try:
             await serve(channel)
         except Exception as error:
-            # The text of an unforeseen exception may quote anything: only its place is logged.
-            log("error", "a connection failed unexpectedly", kind=type(error).__name__, at=_place(error))
+            log_unexpected("a connection failed unexpectedly", error)
             channel.abort()
 
     def accept() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from oriel.egress.check import check_upstream
 from oriel.egress.gateway import Gateway
 from oriel.egress.ledger import Budget
-from oriel.egress.listener import log
+from oriel.egress.listener import log_unexpected
 from oriel.model.egress import EgressSpec
 from oriel.model.errors import Fault, InvalidError, NotFoundError, OrielError
 from oriel.model.wire import read_line
@@ -72,7 +72,7 @@ async def _answer(gateway: Gateway, request: Mapping[str, Any], outbox: Outbox) 
     except OrielError as error:
         outbox.send({"id": number, "ok": False, "error": error.to_wire()})
     except Exception as error:  # the boundary: neutral to the caller, and never with the text of a value
-        log("error", "a control request failed unexpectedly", kind=type(error).__name__)
+        log_unexpected("a control request failed unexpectedly", error)
         unknown = OrielError("the gateway failed at this", hint="see the keeper's log")
         outbox.send({"id": number, "ok": False, "error": unknown.to_wire()})
 
