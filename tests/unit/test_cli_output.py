@@ -26,39 +26,10 @@ from oriel.model.errors import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
-CONTRACT = [
-    "doctor",
-    "serve",
-    "create",
-    "list",
-    "show",
-    "open",
-    "exec",
-    "cp",
-    "screenshot",
-    "type",
-    "key",
-    "click",
-    "shell",
-    "start",
-    "stop",
-    "pause",
-    "resume",
-    "fork",
-    "snapshot",
-    "rewind",
-    "delete",
-    "logs",
-    "events",
-    "verify",
-    "image",
-    "template",
-    "proxy",
-    "user",
-    "token",
-    "bench",
-    "version",
-]
+CONTRACT = set(
+    """doctor serve create list show open exec cp screenshot type key click shell start stop pause resume fork
+    snapshot rewind delete logs events verify image template proxy user token bench version""".split()  # noqa: SIM905
+)
 
 
 @pytest.fixture(autouse=True)
@@ -70,8 +41,7 @@ def nobody_serves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_every_command_of_the_contract_is_there_and_takes_json() -> None:
-    assert [*COMMANDS, *GROUPS] == sorted([*COMMANDS, *GROUPS], key=[*COMMANDS, *GROUPS].index)
-    assert set(CONTRACT) == {*COMMANDS, *GROUPS}
+    assert {*COMMANDS, *GROUPS} == CONTRACT
     app = whole_app()
     assert len(app.registered_commands) == len(COMMANDS)
     for name in COMMANDS:
@@ -184,7 +154,7 @@ def test_an_unknown_error_is_one_sentence_and_a_number_in_the_log(
     assert log.stat().st_mode & 0o777 == 0o600
 
 
-def test_ctrl_c_is_130_and_silent_about_it(
+def test_ctrl_c_is_130_and_silent(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(_home: object) -> object:
@@ -192,7 +162,7 @@ def test_ctrl_c_is_130_and_silent_about_it(
 
     monkeypatch.setattr("oriel.cli.desktops.connect", interrupted)
     assert run(["list"]) == 130
-    assert capsys.readouterr().err == "interrupted\n"
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_reader_that_leaves_early_is_no_drama() -> None:
@@ -207,7 +177,9 @@ def test_a_reader_that_leaves_early_is_no_drama() -> None:
 def test_the_version_needs_no_heavy_import() -> None:
     code = (
         "import sys; from oriel.cli.main import run; run(['version']); "
-        "heavy = {'httpx', 'asyncio', 'rich', 'websockets'} & set(sys.modules); sys.exit(repr(heavy) if heavy else 0)"
+        ""
+        "heavy = {'httpx', 'asyncio', 'rich', 'websockets'} & set(sys.modules); "
+        "sys.exit(repr(heavy) if heavy else 0)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from os import SEEK_END
 from typing import Any, BinaryIO
 
 import httpx
@@ -91,8 +92,13 @@ class Transport:
         return answer.content
 
     async def upload(self, path: str, source: BinaryIO, *, params: Mapping[str, Any]) -> None:
-        """PUT all that `source` gives, in pieces."""
-        async with self._stream("PUT", path, content=_pieces(source), params=_present(params)):
+        """PUT what is left of `source`, a file one can seek in, in pieces."""
+        start = source.tell()
+        length = source.seek(0, SEEK_END) - start
+        source.seek(start)
+        headers = {"Content-Length": str(length)}  # the guest is told the size before the bytes
+        content = _pieces(source)
+        async with self._stream("PUT", path, content=content, headers=headers, params=_present(params)):
             return
 
     async def download(self, path: str, sink: BinaryIO, *, params: Mapping[str, Any]) -> None:
