@@ -268,6 +268,33 @@ async def lines_of(stream: wire.Stream) -> Any:
     await wire.close(stream.writer)
 
 
+def test_retire_stops_everything_and_keeps_the_disks(home: Home) -> None:
+    async def scenario() -> None:
+        async with hosted(home) as host:
+            running, hung, idle = [await host.create(new_spec()) for _ in range(3)]
+            for keeper in (running, hung):
+                await keeper.ask("start", deadline_s=30)
+                keeper.paths.disk_image.write_bytes(b"precious")
+            os.kill((await hung.ask("hello"))["pid"], signal.SIGSTOP)
+            answer = await host.ask("retire")
+            assert (sorted(answer["retired"]), answer["problems"]) == (sorted(host.made), [])
+            for keeper in (running, hung, idle):
+                left = Inventory.take().of(keeper.spec.id)
+                assert [line for line in left if not line.startswith("slots: ")] == []
+                assert not keeper.paths.keeper_socket.exists()
+            assert await host.terminate() == 0
+            await host.launch()
+            await until_kept(host, running, other_than=0)
+            await until_kept(host, hung, other_than=0)
+            states = [(await keeper.ask("hello"))["state"] for keeper in (running, hung)]
+            assert states == ["stopped", "failed"]
+            for keeper in (running, hung):
+                assert keeper.paths.disk_image.read_bytes() == b"precious"
+                await keeper.ask("start", deadline_s=30)
+
+    run(scenario)
+
+
 def test_sweep_takes_what_is_provably_ours_and_reports_the_rest(home: Home) -> None:
     async def scenario() -> None:
         async with hosted(home) as host:

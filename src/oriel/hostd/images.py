@@ -51,7 +51,7 @@ async def build_image(home: Home, recipe: object, progress: Callable[[dict[str, 
         raise InvalidError.of([Fault("recipe", "must be a recipe's name: a-z, 0-9 and -")])
     from oriel.image.build import build
 
-    info = await build(recipe, home, lambda step: progress({"phase": str(step), "message": str(step)}))
+    info = await build(recipe, home, lambda step: progress({"phase": step.phase, "message": step.message}))
     return info.id
 
 

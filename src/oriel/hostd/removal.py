@@ -23,7 +23,7 @@ from oriel.model.errors import LaunchError, OrielError
 from oriel.model.spec import DESKTOP_ID, DesktopSpec
 from oriel.network.link import remove_link
 
-__all__ = ["Sweep", "clear_desktop", "desktop_ids", "erase_directory", "sweep"]
+__all__ = ["Sweep", "clear_desktop", "desktop_ids", "end_desktop", "erase_directory", "sweep"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -34,13 +34,17 @@ async def clear_desktop(home: Home, desktop_id: str, driver_of: DriverOf, group:
     Works from the journal where there is one, and from what the kernel shows in any case. Raises
     LaunchError naming what could not be taken away; the directory is still there then. Idempotent.
     """
-    root = home.desktop(desktop_id).root
+    await end_desktop(home, desktop_id, driver_of, group)
+    await erase_directory(home, desktop_id)
+
+
+async def end_desktop(home: Home, desktop_id: str, driver_of: DriverOf, group: asyncio.TaskGroup) -> None:
+    """End what runs of a desktop whose keeper has ended; its files stay. Errors as `clear_desktop`."""
     spec = _spec_of(home, desktop_id)
-    if spec is not None and root.is_dir():
+    if spec is not None and home.desktop(desktop_id).root.is_dir():
         await _dismantle(home, spec, driver_of, group)
     await end_occupants([netns_path(desktop_id), netns_path(desktop_id, guest=True)])
     await remove_link(desktop_id)
-    await erase_directory(home, desktop_id)
 
 
 async def erase_directory(home: Home, desktop_id: str) -> None:

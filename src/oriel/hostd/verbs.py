@@ -16,17 +16,19 @@ from oriel.host.layout import Home
 from oriel.hostd.creation import create
 from oriel.hostd.images import build_image, delete_image, list_images
 from oriel.hostd.keepers import Keepers
-from oriel.hostd.removal import clear_desktop, desktop_ids, erase_directory, sweep
+from oriel.hostd.removal import clear_desktop, desktop_ids, end_desktop, erase_directory, sweep
 from oriel.hostd.runtimes import Runtimes
 from oriel.keeper.journal import read_ledger
 from oriel.keeper.server import DriverOf
 from oriel.model import wire
 from oriel.model.errors import Fault, InvalidError, OrielError
 from oriel.model.spec import DesktopSpec, check_desktop_id
+from oriel.model.state import State
 
 __all__ = ["Verbs"]
 
 DELETE_DEADLINE_S = 45.0  # for a keeper's own delete
+STOP_DEADLINE_S = 20.0
 HELLO_DEADLINE_S = 2.0
 END_DEADLINE_S = 2.0
 _LOG = logging.getLogger(__name__)
@@ -60,6 +62,7 @@ class Verbs:
             "create",
             "list",
             "remove",
+            "retire",
             "sweep",
             "images",
             "image_build",
@@ -94,6 +97,13 @@ class Verbs:
         if (error := await asyncio.shield(work)) is not None:
             raise error
         return {}
+
+    async def retire(self, _call: wire.Call) -> dict[str, Any]:
+        """Stop every desktop and end its keeper; disks stay, and the next hostd finds them stopped."""
+        names = await asyncio.to_thread(desktop_ids, self._home)
+        work = [self._group.create_task(self._retire(name), name=f"retire {name}") for name in names]
+        problems = await asyncio.shield(asyncio.gather(*work))
+        return {"retired": names, "problems": [problem for problem in problems if problem]}
 
     async def sweep(self, _call: wire.Call) -> dict[str, Any]:
         return asdict(await sweep(self._home, self._in_creation, self._driver_of, self._group))
@@ -157,6 +167,29 @@ class Verbs:
                     self._keepers.discover(desktop_id)
                 return error
             return None
+
+    async def _retire(self, desktop_id: str) -> str:
+        async with self._alone(desktop_id):
+            keeper = await self._keepers.forget(desktop_id)
+            paths = self._home.desktop(desktop_id)
+            if keeper.alive:
+                try:
+                    connect = wire.unix(paths.keeper_socket)
+                    state = (await wire.call(connect, "hello", {}, deadline_s=HELLO_DEADLINE_S))["state"]
+                    if state in (State.STARTING, State.RUNNING):
+                        args = {"deadline_s": STOP_DEADLINE_S}
+                        await wire.call(connect, "stop", args, deadline_s=STOP_DEADLINE_S + 10)
+                except OrielError as error:
+                    _LOG.warning("the keeper of %s cannot stop it: %s", desktop_id, error)
+            try:
+                await keeper.end(deadline_s=END_DEADLINE_S)
+                await end_desktop(self._home, desktop_id, self._driver_of, self._group)
+            except OrielError as error:
+                _LOG.exception("%s cannot be ended", desktop_id)
+                return f"{desktop_id}: {error.message}"
+            for file in (paths.keeper_socket, paths.keeper_record):
+                file.unlink(missing_ok=True)
+            return ""
 
     async def _describe(self, desktop_id: str) -> dict[str, Any]:
         paths = self._home.desktop(desktop_id)
