@@ -37,7 +37,7 @@ async def browser_path(keeper: Keeper, *, deadline_s: float = 10) -> str:
         length = _content_length(head)
         body = await stream.reader.readexactly(length)
     try:
-        path = urlsplit(json.loads(body)["webSocketDebuggerUrl"]).path
+        path = str(urlsplit(json.loads(body)["webSocketDebuggerUrl"]).path)
     except (ValueError, KeyError, TypeError) as error:
         raise WireError("Chrome did not tell its endpoint") from error
     if not path.startswith("/devtools/browser/"):
