@@ -22,7 +22,7 @@ DeadlineOption = Annotated[float, typer.Option("--deadline", metavar="SECONDS", 
 
 def create(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Its name; chosen if left out.")
+        str | None, typer.Argument(metavar="NAME", help="Its name; chosen if left out.")
     ] = None,
     *,
     runtime: Annotated[

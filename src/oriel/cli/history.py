@@ -24,7 +24,7 @@ def logs(name: NameArgument, json: JsonFlag = False, home: HomeOption = None) ->
 
 
 def events(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Of one desktop; else of all.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Of one desktop; else of all.")] = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with what happens; with --json one object a line.")
     ] = False,

@@ -27,7 +27,7 @@ def _is_ours(home: Path | None) -> bool:
 
 @app.command()
 def build(
-    recipe: Annotated[str, typer.Argument(metavar="[RECIPE]", help="Name of the recipe.")] = "default",
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="Name of the recipe.")] = "default",
     json: JsonFlag = False,
     home: HomeOption = None,
 ) -> None:
@@ -39,7 +39,8 @@ def build(
     from oriel.image.build import build as build_image
 
     info = asyncio.run(build_image(recipe, home_of(home), lambda step: output.note(f"  {step}")))
-    output.result({"id": info.id}, info.id)
+    document = {"id": info.id, "built": info.built, "directory": str(info.directory), **info.manifest}
+    output.result(document, info.id)
 
 
 @app.command("list")
