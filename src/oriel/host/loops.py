@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import os
+import select
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from oriel.model.errors import HostError
 
-__all__ = ["loop_device", "loops_of"]
+__all__ = ["loop_device", "loops_of", "wait_detached"]
 
 # <linux/loop.h>
 LOOP_CONFIGURE = 0x4C0A
@@ -19,7 +22,10 @@ LOOP_CTL_GET_FREE = 0x4C82
 LO_FLAGS_READ_ONLY = 1
 LO_FLAGS_AUTOCLEAR = 4
 CONFIG_SIZE, CONFIG_FD, CONFIG_FLAGS = 304, 0, 8 + 52  # struct loop_config: fd, block_size, loop_info64
+IN_CLOSE = 0x18  # <sys/inotify.h>
 ATTEMPTS = 64  # another process may take the free device first
+
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @contextlib.contextmanager
@@ -65,6 +71,40 @@ def _attach(backing: int, flags: int) -> tuple[Path, int]:
     raise HostError(
         f"no loop device was free in {ATTEMPTS} attempts", hint="`losetup -a` lists who holds them"
     )
+
+
+def wait_detached(file: Path, *, deadline_s: float) -> None:
+    """Until no loop device is backed by `file`. HostError if one still is after `deadline_s`.
+
+    The mount namespace of an ended process is taken down a moment later, and its mounts with it. The
+    driver then closes the file, which inotify(7) reports.
+    """
+    end = time.monotonic() + deadline_s
+    watch = _watch_closing(file)
+    try:
+        poller = select.poll()
+        poller.register(watch, select.POLLIN)
+        while left := loops_of(file):
+            wait_s = end - time.monotonic()
+            if wait_s <= 0:
+                hint = "something has copied the mount: `grep -l NAME /proc/*/mountinfo` finds it"
+                raise HostError(f"{file} is still in use by {left[0]}", hint=hint)
+            if poller.poll(wait_s * 1000):
+                os.read(watch, 4096)
+    finally:
+        os.close(watch)
+
+
+def _watch_closing(file: Path) -> int:
+    watch: int = _libc.inotify_init1(os.O_CLOEXEC)
+    if watch < 0 or _libc.inotify_add_watch(watch, os.fsencode(file), IN_CLOSE) < 0:
+        number = ctypes.get_errno()
+        if watch >= 0:
+            os.close(watch)
+        raise HostError(
+            f"{file} cannot be watched: {os.strerror(number)}", hint="sysctl fs.inotify.max_user_instances"
+        )
+    return watch
 
 
 def loops_of(file: Path) -> list[Path]:

@@ -12,16 +12,14 @@ import fcntl
 import os
 import socket
 import struct
-import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from pathlib import Path
-from queue import SimpleQueue
 from typing import TypeVar
 
 from oriel.host import process
 from oriel.host.layout import NETNS_DIRECTORY
 from oriel.host.mounts import unmount
+from oriel.host.threads import DedicatedThread
 from oriel.model.errors import HostError, UnavailableError
 from oriel.model.wire import MAX_LINE
 
@@ -71,44 +69,18 @@ class NetnsSockets:
     `close`, and keep the namespace alive even when its name is gone.
     """
 
-    def __init__(self, netns: Path) -> None:
+    def __init__(self, netns: Path, thread: DedicatedThread) -> None:
         self.netns = netns
-        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._entered: Future[None] = Future()
-        self._thread = threading.Thread(target=self._work, name=f"netns {netns.name}", daemon=True)
+        self._thread = thread
 
     @classmethod
     async def open(cls, netns: Path) -> NetnsSockets:
         """Enter `netns`. Raises HostError if there is no such namespace or we may not enter it."""
-        sockets = cls(netns)
-        sockets._thread.start()
-        await asyncio.wrap_future(sockets._entered)
-        return sockets
-
-    def _work(self) -> None:
-        try:
-            _enter(self.netns)
-        except HostError as error:
-            self._entered.set_exception(error)
-            return
-        self._entered.set_result(None)
-        while (job := self._jobs.get()) is not None:
-            job()
+        return cls(netns, await DedicatedThread.open(f"netns {netns.name}", lambda: _enter(netns)))
 
     async def call(self, function: Callable[[], T]) -> T:
         """Run a short function inside the namespace; its result or exception."""
-        future: Future[T] = Future()
-
-        def job() -> None:
-            if not future.set_running_or_notify_cancel():
-                return
-            try:
-                future.set_result(function())
-            except BaseException as error:  # handed to whoever awaits it
-                future.set_exception(error)
-
-        self._jobs.put(job)
-        return await asyncio.wrap_future(future)
+        return await self._thread.call(function)
 
     async def listen_tcp(self, address: str, port: int) -> socket.socket:
         """A listening, non-blocking socket. Raises HostError if the port is taken in the namespace."""
@@ -145,9 +117,8 @@ class NetnsSockets:
         return await self.call(lambda: _open_tap(device))
 
     def close(self) -> None:
-        """End the thread; idempotent. Jobs that were asked before are done first."""
-        self._jobs.put(None)
-        self._thread.join()
+        """End the thread; idempotent."""
+        self._thread.close()
 
 
 def _enter(netns: Path) -> None:

@@ -1,12 +1,15 @@
-"""Blocking work beside the event loop."""
+"""Threads for what an event loop cannot do itself: blocking work, and work inside another namespace."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
+from queue import SimpleQueue
 from typing import TypeVar
 
-__all__ = ["in_thread"]
+__all__ = ["DedicatedThread", "in_thread"]
 
 T = TypeVar("T")
 
@@ -22,3 +25,56 @@ async def in_thread(function: Callable[[], T]) -> T:
     except asyncio.CancelledError:
         await asyncio.wait({work})
         raise
+
+
+class DedicatedThread:
+    """A thread that has entered something only threads enter (a namespace), and works there on request."""
+
+    def __init__(self, name: str, enter: Callable[[], None]) -> None:
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._entered: Future[None] = Future()
+        self._thread = threading.Thread(target=self._work, args=(enter,), name=name, daemon=True)
+        self._thread.start()
+
+    @classmethod
+    async def open(cls, name: str, enter: Callable[[], None]) -> DedicatedThread:
+        """Start it and run `enter` in it. Raises what `enter` raises; then the thread has ended."""
+        thread = cls(name, enter)
+        await asyncio.wrap_future(thread._entered)
+        return thread
+
+    def _work(self, enter: Callable[[], None]) -> None:
+        _settle(self._entered, enter)
+        if self._entered.exception() is None:
+            while (job := self._jobs.get()) is not None:
+                job()
+
+    def _ask(self, function: Callable[[], T]) -> Future[T]:
+        future: Future[T] = Future()
+
+        def job() -> None:
+            if future.set_running_or_notify_cancel():
+                _settle(future, function)
+
+        self._jobs.put(job)
+        return future
+
+    async def call(self, function: Callable[[], T]) -> T:
+        """Run a function there; its result or exception. When cancelled, a running function goes on."""
+        return await asyncio.wrap_future(self._ask(function))
+
+    def call_now(self, function: Callable[[], T]) -> T:
+        """As `call`, for something so short that the event loop may wait: it cannot be cancelled half way."""
+        return self._ask(function).result()
+
+    def close(self) -> None:
+        """End the thread after what was asked before; idempotent."""
+        self._jobs.put(None)
+        self._thread.join()
+
+
+def _settle(future: Future[T], function: Callable[[], T]) -> None:
+    try:
+        future.set_result(function())
+    except BaseException as error:  # handed to whoever waits for it
+        future.set_exception(error)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from oriel.host import process
 from oriel.host.cgroups import Cgroup
@@ -17,6 +18,9 @@ from oriel.model.errors import LaunchError, UnavailableError
 __all__ = ["console_of", "launch"]
 
 DEADLINE_S = 30
+
+Child: TypeAlias = "subprocess.Popen[bytes]"
+Spawning = Callable[[], Child]
 
 
 def console_of(spec: MachineSpec) -> Console:
@@ -32,17 +36,19 @@ async def launch(
     explain: Callable[[int | None], str],
     env: Mapping[str, str] | None = None,
     pass_fds: Sequence[int] = (),
+    within: Callable[[Spawning], Child] = lambda spawning: spawning(),
 ) -> TrackedProcess:
     """Start `argv` as a member of `cgroup` and return once `up()` does, at most 30 s later.
 
-    Raises LaunchError with the command and the console's tail. Then, and when cancelled, nothing of it runs.
+    `within` does the spawning itself, from a thread that stands in a namespace. Raises LaunchError with
+    the command and the console's tail. Then, and when cancelled, nothing of it runs.
     """
     command = cgroup.command(argv)
     console = console_of(spec)
     console.open()
     try:
         with console.writer() as output:
-            child = process.spawn(command, log=output, env=env, pass_fds=pass_fds)
+            child = within(lambda: process.spawn(command, log=output, env=env, pass_fds=pass_fds))
         try:
             tracked = TrackedProcess.of_child(child, explain=explain, at_end=console.close)
             await tracked.until(up(), deadline_s=DEADLINE_S)

@@ -7,16 +7,16 @@ import contextlib
 import shutil
 import signal
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from oriel.host.cgroups import Cgroup
 from oriel.host.disk import make_disk
-from oriel.host.mounts import mounts_below
-from oriel.host.threads import in_thread
+from oriel.host.mounts import enter_private_mounts
+from oriel.host.threads import DedicatedThread, in_thread
 from oriel.machine.container.command import ENVIRONMENT, limits, nspawn_argv
-from oriel.machine.container.tree import mount_tree, unmount_tree
+from oriel.machine.container.tree import mount_image, mount_tree, release_tree
 from oriel.machine.driver import Exit, MachineSpec
 from oriel.machine.launch import console_of, launch
 from oriel.machine.tracked import TrackedProcess
@@ -70,13 +70,21 @@ class ContainerDriver:
         await make_disk(spec.image.disk, spec.disk, size_gib=spec.disk_gib)
 
     async def start(self, spec: MachineSpec) -> ContainerMachine:
+        return await self.run(spec)
+
+    async def run(self, spec: MachineSpec, program: Sequence[str] = ()) -> ContainerMachine:
+        """As `start`; with `program` that alone runs in the container, instead of the guest's systemd."""
         await self.release(spec)
         try:
-            spec.directory.mkdir(parents=True, exist_ok=True)
-            await in_thread(lambda: mount_tree(spec))
+            await in_thread(lambda: mount_image(spec))
             cgroup = Cgroup(spec.desktop_id)
             cgroup.create(limits(spec))
-            return await _launch(spec, cgroup)
+            inside = await DedicatedThread.open(f"mounts {spec.desktop_id}", enter_private_mounts)
+            try:
+                await inside.call(lambda: mount_tree(spec))
+                return await _launch(spec, cgroup, program, inside)
+            finally:
+                await in_thread(inside.close)
         except BaseException:
             await self.release(spec)
             raise
@@ -92,21 +100,22 @@ class ContainerDriver:
 
     async def release(self, spec: MachineSpec) -> None:
         await Cgroup(spec.desktop_id).remove()
-        await in_thread(lambda: unmount_tree(spec))
-        if left := mounts_below(spec.directory):
-            raise HostError(f"still mounted: {', '.join(map(str, left))}", hint="umount them by hand")
+        await in_thread(lambda: release_tree(spec))
         await in_thread(lambda: _forget(spec))
 
 
-async def _launch(spec: MachineSpec, cgroup: Cgroup) -> ContainerMachine:
+async def _launch(
+    spec: MachineSpec, cgroup: Cgroup, program: Sequence[str], inside: DedicatedThread
+) -> ContainerMachine:
     with _datagrams(spec.directory / "notify") as notify:
         tracked = await launch(
-            nspawn_argv(spec),
+            nspawn_argv(spec, program),
             spec=spec,
             cgroup=cgroup,
             up=lambda: _said_ready(notify),
             explain=_explain,
             env=ENVIRONMENT | {"NOTIFY_SOCKET": str(notify.getsockname())},
+            within=inside.call_now,
         )
     return ContainerMachine(tracked, cgroup)
 

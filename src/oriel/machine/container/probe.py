@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import tempfile
 from pathlib import Path
 
 from oriel.host import process
-from oriel.host.cgroups import Cgroup
 from oriel.host.layout import NETNS_DIRECTORY
 from oriel.host.namespaces import create_netns, delete_netns
-from oriel.host.threads import in_thread
-from oriel.machine.container.command import ENVIRONMENT, limits, nspawn_argv
 from oriel.machine.container.driver import ContainerDriver
-from oriel.machine.container.tree import mount_tree
 from oriel.machine.driver import ImageFiles, MachineSpec, Probe
-from oriel.model.errors import OrielError
+from oriel.model.errors import LaunchError, OrielError
 from oriel.model.link import Link
 from oriel.model.spec import Isolation
 
@@ -38,6 +35,8 @@ async def probe(image: ImageFiles | None) -> Probe:
         return Probe(True, Isolation.CONTAINER, "the tools are there; not tried, for want of an image")
     try:
         await _run_true(image)
+    except TimeoutError:
+        return _no(f"a test container did not end within {DEADLINE_S} s", "look at the load of the host")
     except OrielError as error:
         return _no(
             error.message, error.hint or "containers need Linux 5.19 or newer with EROFS and overlayfs"
@@ -57,11 +56,11 @@ async def _run_true(image: ImageFiles) -> None:
         try:
             await create_netns(netns)
             await driver.prepare_disk(spec)
-            await in_thread(lambda: mount_tree(spec))
-            cgroup = Cgroup(spec.desktop_id)
-            cgroup.create(limits(spec))
-            command = cgroup.command(nspawn_argv(spec, ["/usr/bin/true"]))
-            await process.run(command, env=ENVIRONMENT, deadline_s=DEADLINE_S)
+            machine = await driver.run(spec, ["/usr/bin/true"])
+            async with asyncio.timeout(DEADLINE_S):
+                ended = await machine.wait()
+            if ended.code != 0:
+                raise LaunchError(f"{ended.detail}\n{process.tail(spec.console)}")
         finally:
             await driver.release(spec)
             delete_netns(netns)

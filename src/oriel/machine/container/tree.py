@@ -1,8 +1,9 @@
 """A container's root: the image's read-only tree under the desktop's own disk, ids mapped to the slot's.
 
 Nothing here needs counting or recording. The image is mounted once on a host: every further desktop
-clones the mount of another, and the superblock goes with the last of them. The loop device under a
-disk goes with its mount. So unmounting below the desktop's directories gives everything back.
+clones the mount of another, and the superblock goes with the last of them. The disk is mounted in a
+mount namespace that only the machine is in: it goes with the machine, even if everything is killed, and
+no other container can carry a copy of it away. The loop device under it goes with its mount.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from oriel.host.loops import loop_device, loops_of
+from oriel.host.loops import loop_device, loops_of, wait_detached
 from oriel.host.mounts import (
     NODEV,
     NOSUID,
@@ -28,17 +29,35 @@ from oriel.machine.container.command import first_id
 from oriel.machine.driver import MachineSpec
 from oriel.model.errors import HostError
 
-__all__ = ["mount_tree", "unmount_tree"]
+__all__ = ["mount_image", "mount_tree", "release_tree"]
 
+DETACH_DEADLINE_S = 10
 IMAGE = "image"  # the name of each desktop's plain view of the image, by which others find it
 
 
+def mount_image(spec: MachineSpec) -> None:
+    """On the host: this desktop's view of the image, in `spec.directory`. Raises HostError."""
+    target = spec.directory / IMAGE
+    target.mkdir(parents=True, exist_ok=True)
+    root = spec.image.root
+    lock = os.open(root, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two first desktops would make two page caches
+        for item in _views(root):
+            try:
+                return clone_mount(item, target)
+            except HostError:
+                continue  # that desktop has just gone
+        _mount_first(root, target)
+    finally:
+        os.close(lock)
+
+
 def mount_tree(spec: MachineSpec) -> None:
-    """Mount the container's root at `spec.root_mount`. Raises HostError; the caller then unmounts."""
+    """In the machine's own mount namespace: its root at `spec.root_mount`. Raises HostError."""
     image, lower, upper = (spec.directory / name for name in (IMAGE, "lower", "upper"))
-    for directory in (image, lower, upper, spec.disk_mount, spec.root_mount):
+    for directory in (lower, upper, spec.disk_mount, spec.root_mount):
         directory.mkdir(parents=True, exist_ok=True)
-    _mount_image(spec.image.root, image)
     with loop_device(spec.disk) as device:
         mount(device, spec.disk_mount, "ext4", flags=NOSUID | NODEV)
     for name in ("upper", "work"):
@@ -50,38 +69,37 @@ def mount_tree(spec: MachineSpec) -> None:
         f"lowerdir={_escape(lower)},upperdir={_escape(upper / 'upper')},workdir={_escape(upper / 'work')}"
     )
     mount("overlay", spec.root_mount, "overlay", flags=NODEV, options=layers)
-    # The overlay holds its layers by itself from here on.
-    unmount(lower)
-    unmount(upper)
+    # The overlay holds its layers by itself from here on; other desktops' views are none of its business.
+    for view in (lower, upper, spec.disk_mount, *_views()):
+        unmount(view)
 
 
-def unmount_tree(spec: MachineSpec) -> None:
-    """Unmount all of it, whatever there is of it; the loop device goes too. Idempotent."""
-    for directory in (spec.root_mount, spec.disk_mount, spec.directory):
-        unmount_below(directory)
+def release_tree(spec: MachineSpec) -> None:
+    """Once the machine's processes have ended: wait for the disk, unmount the image. Idempotent."""
+    if spec.disk.exists():
+        wait_detached(spec.disk, deadline_s=DETACH_DEADLINE_S)
+    unmount_below(spec.directory)
 
 
-def _mount_image(root: Path, target: Path) -> None:
-    lock = os.open(root, os.O_RDONLY | os.O_CLOEXEC)
+def _views(root: Path | None = None) -> list[Path]:
+    """Where desktops have views of an image mounted: of any, or of the one in the file `root`."""
+    sources = None if root is None else {str(root), *map(str, loops_of(root))}
+    return [
+        item.target
+        for item in read_mounts()
+        if item.kind == "erofs" and item.target.name == IMAGE and (sources is None or item.source in sources)
+    ]
+
+
+def _mount_first(root: Path, target: Path) -> None:
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two first desktops would make two page caches
-        sources = {str(root), *map(str, loops_of(root))}
-        for item in read_mounts():
-            if item.kind == "erofs" and item.source in sources and item.target.name == IMAGE:
-                try:
-                    return clone_mount(item.target, target)
-                except HostError:
-                    continue  # that desktop has just gone
-        try:
-            mount(root, target, "erofs", flags=RDONLY | NODEV)
-        except HostError as error:
-            if not isinstance(error.__cause__, OSError) or error.__cause__.errno != errno.ENOTBLK:
-                raise
-            # Before Linux 6.12 EROFS needs a block device.
-            with loop_device(root, read_only=True) as device:
-                mount(device, target, "erofs", flags=RDONLY | NODEV)
-    finally:
-        os.close(lock)
+        mount(root, target, "erofs", flags=RDONLY | NODEV)
+    except HostError as error:
+        if not isinstance(error.__cause__, OSError) or error.__cause__.errno != errno.ENOTBLK:
+            raise
+        # Before Linux 6.12 EROFS needs a block device.
+        with loop_device(root, read_only=True) as device:
+            mount(device, target, "erofs", flags=RDONLY | NODEV)
 
 
 def _escape(path: Path) -> str:
