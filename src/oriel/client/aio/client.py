@@ -9,7 +9,7 @@ from typing import Any
 
 from oriel.client.access import Access, find_access
 from oriel.client.aio.catalog import Collection, Images, Proxies, Tokens, Users
-from oriel.client.aio.desktop import Desktop, Desktops, event_of
+from oriel.client.aio.desktop import Desktop, Desktops, events_of
 from oriel.client.aio.transport import Transport
 from oriel.model.events import Event
 from oriel.model.secret import Secret
@@ -71,8 +71,14 @@ class AsyncOriel:
         self, *, after: int | None = None, timeout_s: float = 3600
     ) -> AsyncGenerator[Event, None]:
         """Of every desktop the caller may see; `after` as in `Desktop.events`."""
-        stream = self._transport.events("/v1/events", after=after, timeout_s=timeout_s)
-        async with aclosing(stream) as lines:
-            async for line in lines:
-                if line is not None:
-                    yield event_of(line.data)
+        stream = events_of(self._transport, "/v1/events", after=after, timeout_s=timeout_s)
+        async with aclosing(stream) as events:
+            async for event in events:
+                if event is not None:
+                    yield event
+
+    async def kept_events(self) -> list[Event]:
+        """All of them up to now, as far as they are kept."""
+        stream = events_of(self._transport, "/v1/events", after=0, timeout_s=30, follow=False)
+        async with aclosing(stream) as events:
+            return [event async for event in events if event is not None]

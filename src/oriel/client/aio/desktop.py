@@ -24,6 +24,7 @@ READY_DEADLINE_S = 600.0  # a first boot in full emulation on a busy host
 # Stopping asks the guest first; the keeper's own deadlines are shorter than ours.
 CHANGE_DEADLINE_S = 180.0
 COMMAND_DEADLINE_S = 600.0
+KEPT_DEADLINE_S = 30.0
 OnEvent = Callable[[Event], None]
 
 
@@ -218,15 +219,16 @@ class Desktop:
                 if event is not None:
                     yield event
 
-    async def _server_events(self, after: int | None, timeout_s: float) -> AsyncGenerator[Event | None, None]:
-        stream = self._transport.events(f"{self._path}/events", after=after, timeout_s=max(1.0, timeout_s))
-        async with aclosing(stream) as lines:
-            opened = False
-            async for line in lines:
-                if line is None and opened:
-                    continue
-                opened = True
-                yield None if line is None else event_of(line.data)
+    async def kept_events(self) -> list[Event]:
+        """Its events up to now, as far as they are kept."""
+        async with aclosing(self._server_events(0, KEPT_DEADLINE_S, follow=False)) as events:
+            return [event async for event in events if event is not None]
+
+    def _server_events(
+        self, after: int | None, timeout_s: float, *, follow: bool = True
+    ) -> AsyncGenerator[Event | None, None]:
+        path = f"{self._path}/events"
+        return events_of(self._transport, path, after=after, timeout_s=timeout_s, follow=follow)
 
     async def _change(self, verb: str, body: object = None) -> Any:
         return await self._transport.json(
@@ -297,7 +299,22 @@ class Desktops:
                 return found
 
 
-def event_of(data: str) -> Event:
+async def events_of(
+    transport: Transport, path: str, *, after: int | None, timeout_s: float, follow: bool = True
+) -> AsyncGenerator[Event | None, None]:
+    """The events of a stream; None once, first, when it is open and nothing will be missed."""
+    opened = False
+    stream = transport.events(path, after=after, timeout_s=max(1.0, timeout_s), follow=follow)
+    async with aclosing(stream) as lines:
+        async for line in lines:
+            if line is not None:
+                yield _event(line.data)
+            elif not opened:
+                opened = True
+                yield None
+
+
+def _event(data: str) -> Event:
     """An event of the controller's stream; WireError if it is none."""
     try:
         document = json.loads(data)

@@ -10,7 +10,7 @@ from typing import Any
 
 from oriel.client.access import Access, find_access
 from oriel.client.sync.catalog import Collection, Images, Proxies, Tokens, Users
-from oriel.client.sync.desktop import Desktop, Desktops, event_of
+from oriel.client.sync.desktop import Desktop, Desktops, events_of
 from oriel.client.sync.transport import Transport
 from oriel.model.events import Event
 from oriel.model.secret import Secret
@@ -70,8 +70,14 @@ class Oriel:
 
     def events(self, *, after: int | None = None, timeout_s: float = 3600) -> Generator[Event, None, None]:
         """Of every desktop the caller may see; `after` as in `Desktop.events`."""
-        stream = self._transport.events("/v1/events", after=after, timeout_s=timeout_s)
-        with closing(stream) as lines:
-            for line in lines:
-                if line is not None:
-                    yield event_of(line.data)
+        stream = events_of(self._transport, "/v1/events", after=after, timeout_s=timeout_s)
+        with closing(stream) as events:
+            for event in events:
+                if event is not None:
+                    yield event
+
+    def kept_events(self) -> list[Event]:
+        """All of them up to now, as far as they are kept."""
+        stream = events_of(self._transport, "/v1/events", after=0, timeout_s=30, follow=False)
+        with closing(stream) as events:
+            return [event for event in events if event is not None]

@@ -109,19 +109,21 @@ class Transport:
                 sink.write(piece)
 
     def events(
-        self, path: str, *, after: int | None, timeout_s: float
+        self, path: str, *, after: int | None, timeout_s: float, follow: bool = True
     ) -> Generator[ServerEvent | None, None, None]:
         """Server-sent events. The first item is None: the stream is open, nothing will be missed.
 
         `after`: the last `seq` already seen, 0 for all there are; None for what comes. Further None are
-        signs of life. Ends when the controller ends it; UnavailableError after `timeout_s` of silence.
+        signs of life. Without `follow` it ends after those kept, else when the controller ends it.
+        UnavailableError after `timeout_s` of silence.
         """
         headers = {"Accept": "text/event-stream"}
         if after is not None:
             headers["Last-Event-ID"] = str(after)
         silence = httpx.Timeout(min(timeout_s, STREAM_SILENCE_S), connect=CONNECT_DEADLINE_S)
         parser = ServerEvents()
-        with self._stream("GET", path, headers=headers, timeout=silence) as answer:
+        params = None if follow else {"follow": 0}
+        with self._stream("GET", path, headers=headers, params=params, timeout=silence) as answer:
             yield None
             for line in answer.iter_lines():
                 yield parser.feed(line)
