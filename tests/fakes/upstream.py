@@ -51,6 +51,7 @@ class UpstreamProxy(TcpServer):
         self.username, self.password = username, password
         self.kind, self.source, self.tls = kind, source, tls
         self.hosts: dict[str, Address] = dict(hosts or {})
+        self.forbidden_ports: set[int] = set()  # answered 403
         self.asked: list[Asked] = []
         self._record = threading.Lock()
 
@@ -93,6 +94,9 @@ class UpstreamProxy(TcpServer):
                 b"HTTP/1.1 407 Proxy Authentication Required\r\n"
                 b'Proxy-Authenticate: Basic realm="provider"\r\nContent-Length: 0\r\n\r\n'
             )
+            return
+        if int(authority.rpartition(":")[2]) in self.forbidden_ports:
+            sock.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
             return
         origin = self._dial(authority)
         if origin is None:

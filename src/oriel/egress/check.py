@@ -23,23 +23,29 @@ from oriel.model.errors import InvalidError, OrielError, StateError
 __all__ = ["check_upstream"]
 
 MAX_ECHO = 64 << 10
+MAX_PORTS = 16
 ADDRESS = re.compile(r"(?<![\w.:])(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+)(?![\w.:])")
 
 
 async def check_upstream(gateway: Gateway, args: Mapping[str, Any]) -> dict[str, Any]:
-    """`{url?, echo_url?, deadline_s?}` → `{reachable, authenticated, latency_ms, exit_ip, problem, hint}`.
+    """`{url?, echo_url?, ports?, deadline_s?}` → what `GatewayClient.check` promises.
 
     Never raises for what is wrong with the upstream: that is the result. InvalidError for bad arguments.
     """
     echo = _parse_echo(str(args.get("echo_url", "")))
+    ports = _parse_ports(args.get("ports", []))
     upstream = _which(gateway, str(args.get("url", "")))
     report: dict[str, Any] = {
         "reachable": False, "authenticated": None, "latency_ms": None,
-        "exit_ip": "", "problem": "", "hint": "",
+        "exit_ip": "", "ports": {}, "problem": "", "hint": "",
     }  # fmt: skip
     try:
         async with asyncio.timeout(min(120.0, float(args.get("deadline_s", 30)))):
             await _try(gateway, upstream, echo, report)
+            if upstream is not None and echo is not None:
+                for port in ports:
+                    target = Target(echo[0].host, port)
+                    report["ports"][str(port)] = await _port_allowed(gateway, upstream, target)
     except TimeoutError:
         report |= {"problem": "no answer in time", "hint": "try again; then check the proxy's address"}
     except OrielError as error:
@@ -87,6 +93,16 @@ async def _try(
         gateway.ledger.exit_ip = report["exit_ip"]
 
 
+async def _port_allowed(gateway: Gateway, upstream: Upstream, target: Target) -> bool | None:
+    """Whether the proxy connects to this port; None if it tried and the target did not answer."""
+    try:
+        channel = await open_tunnel(upstream, target, gateway.resolver, gateway.tls_context)
+    except UnreachableError as error:
+        return False if error.forbidden else None
+    channel.abort()
+    return True
+
+
 async def _ask(channel: Channel, target: Target, path: str) -> str:
     headers = [
         (b"Host", target.authority.encode("ascii")),
@@ -114,6 +130,14 @@ def _which(gateway: Gateway, url: str) -> Upstream | None:
     if gateway.spec.mode is EgressMode.NONE:
         raise StateError("this desktop has no way out to check", hint="assign a proxy first")
     return gateway.upstreams[0] if gateway.upstreams else None
+
+
+def _parse_ports(value: object) -> list[int]:
+    if isinstance(value, list) and len(value) <= MAX_PORTS:
+        ports = [port for port in value if isinstance(port, int) and 0 < port < 65536]
+        if len(ports) == len(value):
+            return ports
+    raise InvalidError.of([FieldFault("ports", f"must be at most {MAX_PORTS} numbers from 1 to 65535")])
 
 
 def _parse_echo(url: str) -> tuple[Target, bool, str] | None:

@@ -10,7 +10,7 @@ import contextlib
 import socket
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from oriel.model.egress import EgressSpec
@@ -84,15 +84,18 @@ class GatewayClient:
         upstream_ok, latency_ms: {count, sum, p50, p95, buckets}}`; `_in` is towards the guest."""
         return await self._ask("counters", {}, deadline_s)
 
-    async def check(self, url: str = "", echo_url: str = "", *, deadline_s: float = 30) -> dict[str, Any]:
+    async def check(
+        self, url: str = "", echo_url: str = "", *, ports: Sequence[int] = (), deadline_s: float = 30
+    ) -> dict[str, Any]:
         """Try an upstream (`url`, with its credentials; "" for the one configured, or direct).
 
-        Returns `{reachable, authenticated, latency_ms, exit_ip, problem, hint}`. `authenticated` is None
-        without an `echo_url` (an http or https address that answers with the caller's own): only a
-        request through a proxy shows whether it accepts the credentials.
+        Returns `{reachable, authenticated, latency_ms, exit_ip, ports, problem, hint}`. `authenticated` is
+        None without an `echo_url` (an http or https address that answers with the caller's own): only a
+        request through a proxy shows whether it accepts the credentials. In `ports`, for each asked for,
+        whether the proxy allows it, tried on the echo's host; None where that does not answer.
         """
-        args = {"url": url, "echo_url": echo_url, "deadline_s": max(1.0, deadline_s - 1)}
-        return await self._ask("check", args, deadline_s)
+        args = {"url": url, "echo_url": echo_url, "ports": list(ports)}
+        return await self._ask("check", args | {"deadline_s": max(1.0, deadline_s - 1)}, deadline_s)
 
     async def events(self) -> AsyncIterator[dict[str, Any]]:
         """Each event (`{"event": "denied" | "upstream" | "access" | …}`) in order; ends with the gateway."""

@@ -150,9 +150,10 @@ async def _http_connect(channel: Channel, upstream: Upstream, target: Target) ->
     if status in ACCOUNT_STATUSES:
         raise UpstreamError(Fault.AUTHENTICATION, upstream.label)
     if not 200 <= status < 300:
-        raise UnreachableError(target.authority, f"the proxy answered {status}")
+        raise UnreachableError(target.authority, f"the proxy answered {status}", forbidden=status == 403)
 
 
+SOCKS_FORBIDDEN = 2
 _SOCKS_REPLIES = {
     1: "the proxy failed", 2: "the proxy's rules forbid it", 3: "network unreachable",
     4: "host unreachable", 5: "connection refused", 6: "timed out on the way",
@@ -179,7 +180,8 @@ async def _socks_connect(channel: Channel, upstream: Upstream, target: Target) -
     if version != 5 or kind not in (1, 3, 4):
         raise UpstreamError(Fault.PROTOCOL, upstream.label)
     if reply != 0:
-        raise UnreachableError(target.authority, _SOCKS_REPLIES.get(reply, f"SOCKS reply {reply}"))
+        detail = _SOCKS_REPLIES.get(reply, f"SOCKS reply {reply}")
+        raise UnreachableError(target.authority, detail, forbidden=reply == SOCKS_FORBIDDEN)
     length = {1: 4, 4: 16}.get(kind) or (await read_exactly(channel, 1))[0]
     await read_exactly(channel, length + 2)
 

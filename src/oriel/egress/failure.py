@@ -85,11 +85,12 @@ class UpstreamError(UnavailableError):
 
 
 class UnreachableError(UnavailableError):
-    """`target` does not answer; `detail` says how that showed."""
+    """`target` does not answer; `detail` says how that showed. `forbidden`: the proxy's rules say no."""
 
-    def __init__(self, target: str, detail: str, *, status: int = 502) -> None:
+    def __init__(self, target: str, detail: str, *, status: int = 502, forbidden: bool = False) -> None:
         super().__init__(
             f"{target} could not be reached: {detail}", hint="check the address, or try again later"
         )
         self.target = target
         self.status = status
+        self.forbidden = forbidden

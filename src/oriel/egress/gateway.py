@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from oriel.egress.channel import Channel, SocketChannel
 from oriel.egress.dial import connect_any, open_tunnel, open_upstream, tls_context
 from oriel.egress.failure import DeniedError, UnreachableError, UpstreamError
+from oriel.egress.failure import Fault as UpstreamFault
 from oriel.egress.flow import Flow
 from oriel.egress.ledger import Budget, Ledger
 from oriel.egress.names import FakeNames
@@ -63,6 +64,7 @@ class Gateway:
         self._ruleset = Ruleset()
         self._upstreams: tuple[Upstream, ...] = ()
         self._failed_until: dict[Upstream, float] = {}
+        self._faults: dict[Upstream, UpstreamFault] = {}  # as last reported
         self._context: ssl.SSLContext | None = None
         self._flows: set[Flow] = set()
         self._rate = Budget(0)
@@ -87,6 +89,7 @@ class Gateway:
         self._quota_reported = False
         if moved:
             self._failed_until.clear()
+            self._faults.clear()
             self._context = None
             self.ledger.upstream_ok = None
             self.ledger.exit_ip = ""
@@ -282,20 +285,24 @@ class Gateway:
         return sorted(self._upstreams, key=lambda u: self._failed_until.get(u, 0.0) > now)
 
     def upstream_failed(self, upstream: Upstream, error: UpstreamError) -> None:
-        """Count and report that a proxy is at fault."""
+        """Count that a proxy is at fault; an event when it begins to be, or is in another way."""
         self.ledger.upstream_errors += 1
         self.ledger.upstream_ok = False
         self._failed_until[upstream] = time.monotonic() + RETRY_UPSTREAM_S
+        if self._faults.get(upstream) is error.fault:
+            return
+        self._faults[upstream] = error.fault
         self.emit({
             "event": "upstream", "ok": False, "fault": str(error.fault),
             "upstream": error.label, "message": error.message,
         })  # fmt: skip
 
     def upstream_works(self, upstream: Upstream) -> None:
-        """An upstream did as it should; reported when it did not before."""
+        """An upstream did as it should; an event when it did not before, or for the first time."""
         self._failed_until.pop(upstream, None)
-        if self.ledger.upstream_ok is not True:
-            self.ledger.upstream_ok = True
+        first = self.ledger.upstream_ok is None
+        self.ledger.upstream_ok = True
+        if self._faults.pop(upstream, None) is not None or first:
             self.emit({"event": "upstream", "ok": True, "upstream": upstream.label, "message": ""})
 
     def tls_context(self) -> ssl.SSLContext:
