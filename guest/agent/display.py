@@ -85,7 +85,7 @@ class Display(Worker):
             if self._x is None:
                 self._x = self._connect()
             result = work(self._x)
-            self._x.flush()
+            _send_all(self._x)
         except (DisplayError, XNoAuthError, ConnectionClosedError, OSError) as error:
             self._lose()
             raise UnavailableError(
@@ -120,16 +120,15 @@ class Display(Worker):
         from Xlib.error import ConnectionClosedError
 
         try:
-            some = False
+            # Until there are none: those that come in while a listener asks X wake no select() later.
             while self._x.pending_events():
-                event = self._x.next_event()
-                some = True
-                for listener in self._listeners:
-                    listener.event(event)
-            if some:
+                while self._x.pending_events():
+                    event = self._x.next_event()
+                    for listener in list(self._listeners):
+                        listener.event(event)
                 for listener in list(self._listeners):
                     listener.settled(self._x)
-                self._x.flush()
+                _send_all(self._x)
         except (ConnectionClosedError, OSError):
             self._lose()
 
@@ -141,6 +140,14 @@ class Display(Worker):
         listeners, self._listeners = self._listeners, []
         for listener in listeners:
             listener.lost()
+
+
+def _send_all(x: Any) -> None:
+    """Xlib's own flush returns after the first part when the socket is full, and nobody sends the rest."""
+    x.flush()
+    while x.display.data_send:
+        select.select([], [x.display.socket], [])
+        x.flush()
 
 
 def _nothing(_display: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from agent.arguments import Arguments
 from agent.display import Display
 from agent.keyboard import CAPS_LOCK, SHIFT_L, Keyboard, keysym_of_character, keysym_of_name
-from agent.ping import ping_focused
+from agent.reader import focused_has_read
 from oriel.model.errors import Fault, InvalidError
 
 __all__ = ["Event", "Input", "parse_events"]
@@ -96,7 +96,6 @@ class Input:
     def __init__(self, display: Display) -> None:
         self._display = display
         self._keyboard = Keyboard()
-        self._held: dict[int, int] = {}  # keysym -> keycode that it was pressed with
         self._turn = asyncio.Lock()
 
     async def send(self, events: list[Event]) -> None:
@@ -141,13 +140,13 @@ class Input:
         display.xtest_fake_input(X.KeyPress, key.code)
         if lend:
             display.xtest_fake_input(X.KeyRelease, shift)
-        self._held[keysym] = key.code
+        self._keyboard.held[keysym] = key.code
 
     def _release(self, display: Any, keysym: int) -> None:
         """The same key that was pressed, even if the mapping has changed since."""
         from Xlib import X
 
-        code = self._held.pop(keysym, 0) or self._keyboard.keys_for(display, (keysym,))[keysym].code
+        code = self._keyboard.held.pop(keysym, 0) or self._keyboard.keys_for(display, (keysym,))[keysym].code
         display.xtest_fake_input(X.KeyRelease, code)
 
     async def _type(self, keysyms: tuple[int, ...]) -> None:
@@ -157,7 +156,7 @@ class Input:
             count, reuses = await self._display.use(partial(self._keyboard.run_length, keysyms=left[:RUN]))
             if reuses:
                 # A spare key is about to change its meaning: the reader must have come to its last use.
-                await ping_focused(self._display)
+                await focused_has_read(self._display)
             run, left = left[:count], left[count:]
             await self._display.use(partial(self._type_run, keysyms=run))
 

@@ -59,6 +59,7 @@ class Keyboard:
 
     def __init__(self) -> None:
         self._bound: dict[int, int] = {}  # keysym -> the spare keycode we gave it, least recently used first
+        self.held: dict[int, int] = {}  # keysym -> keycode that was pressed for it, and not released yet
 
     def keys_for(self, display: Any, keysyms: Iterable[int]) -> dict[int, Key]:
         """A key for each keysym; the missing ones are bound to spare keys, the longest unused first.
@@ -71,7 +72,7 @@ class Keyboard:
             if keysym in self._bound:
                 self._bound[keysym] = self._bound.pop(keysym)  # now the most recently used
         missing = [keysym for keysym in wanted if keysym not in mapping.keys]
-        others = [keysym for keysym in self._bound if keysym not in wanted]
+        others = [keysym for keysym in self._bound if keysym not in wanted and keysym not in self.held]
         if len(missing) > len(mapping.spare) + len(others):
             raise UnavailableError(
                 "the keyboard has no spare keys left", hint="send fewer different characters at once"
@@ -90,7 +91,7 @@ class Keyboard:
         And whether a spare key must change its meaning for that.
         """
         mapping = self._read(display)
-        most = len(mapping.spare) + len(self._bound)
+        most = len(mapping.spare) + len(self._bound.keys() - self.held.keys())
         special: set[int] = set()
         missing: set[int] = set()
         for index, keysym in enumerate(keysyms):

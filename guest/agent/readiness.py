@@ -33,7 +33,7 @@ async def wait_ready(display: Display, kinds: Collection[str], *, deadline_s: fl
                 except UnavailableError:
                     continue  # the display went away: wait for the next
                 finally:
-                    display.stop_listening(watch)
+                    display.post(watch.stop)
     except TimeoutError as error:
         raise UnavailableError(
             f"not ready within {deadline_s:g} s: {watch.missing() if watch else 'the display is not up'}",
@@ -51,6 +51,7 @@ class _Watch:
         self.result: asyncio.Future[list[Window]] = self._loop.create_future()
         self._seen: list[Window] = []
         self._followed: set[int] = set()
+        self._x: Any = None
         self._damage = 0
         self._changed = False
         self._drawn: list[Rect] = []
@@ -60,6 +61,7 @@ class _Watch:
         from Xlib import X
         from Xlib.ext import damage
 
+        self._x = display
         root = display.screen().root
         root.change_attributes(event_mask=X.SubstructureNotifyMask | X.PropertyChangeMask)
         display.damage_query_version()
@@ -84,7 +86,15 @@ class _Watch:
             self._changed = False
             self._look(display)
 
+    def stop(self) -> None:
+        """Ask for no more events; in the display's thread. May be called again."""
+        self._display.unlisten(self)
+        x, self._x = self._x, None
+        if x is not None:
+            x.damage_destroy(self._damage)
+
     def lost(self) -> None:
+        self._x = None
         self._loop.call_soon_threadsafe(self._fail)
 
     def _succeed(self, windows: list[Window]) -> None:
@@ -105,8 +115,7 @@ class _Watch:
                 resource = display.create_resource_object("window", window.id)
                 resource.change_attributes(event_mask=X.PropertyChangeMask)
         if not self._missing_kinds():
-            display.damage_destroy(self._damage)
-            self._display.unlisten(self)
+            self.stop()
             self._loop.call_soon_threadsafe(self._succeed, self._seen)
 
     def _missing_kinds(self) -> set[str]:

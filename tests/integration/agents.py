@@ -104,8 +104,9 @@ class Guest:
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection("127.0.0.1", self.port, limit=wire.MAX_LINE)
 
-    def call(self, verb: str, *, deadline_s: float = 30, **args: Any) -> dict[str, Any]:
-        return asyncio.run(wire.call(self.connect, verb, args, deadline_s=deadline_s))
+    def call(self, verb: str, *, patience_s: float = 30, **args: Any) -> dict[str, Any]:
+        """The result of a plain verb; `patience_s` is ours, not an argument of the verb."""
+        return asyncio.run(wire.call(self.connect, verb, args, deadline_s=patience_s))
 
     async def stream(self, verb: str, **args: Any) -> wire.Stream:
         return await wire.open_stream(self.connect, verb, args)
@@ -171,8 +172,8 @@ def running_agent(*, display: str = ":0", options: tuple[str, ...] = (), python:
     (directory / "group").write_text(Path("/etc/group").read_text() + f"user:x:{UID}:\n")
     mounts = "".join(f"mount --bind {directory}/{name} /etc/{name} && " for name in ("passwd", "group"))
     argv = [
-        python or sys.executable, "-m", "agent", "--address", "127.0.0.1", "--port", "0", "--allow", "127.0.0.1",
-        "--display", display, "--root", str(root),
+        python or sys.executable, "-m", "agent", "--address", "127.0.0.1", "--port", "0",
+        "--allow", "127.0.0.1", "--display", display, "--root", str(root),
         *(options if "--announce" in options else ("--announce", "none", *options)),
     ]  # fmt: skip
     log = directory / "log"

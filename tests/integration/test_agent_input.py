@@ -1,0 +1,282 @@
+"""Pointer, keys, text and clipboard, with a real agent and real programs at the other end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import select
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from Xlib import X
+from Xlib.display import Display
+
+from oriel.model import wire
+from oriel.model.errors import InvalidError, RefusedError
+from tests.integration.agents import Guest, Screen, need_programs, running_agent, start_screen
+
+LATIN = "The quick brown fox, 0123456789 !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~ THE END"
+MIXED = "Grüße, Жизнь, ελληνικά, 日本語, žluťoučký kůň, €uro, 😀 fin"
+EDITOR = (
+    "data:text/html,<body style='margin:0'><textarea autofocus style='width:100%;height:90vh'></textarea>"
+)
+
+
+@pytest.fixture(scope="module")
+def screen() -> Iterator[Screen]:
+    made = start_screen("1280x720")
+    made.run("openbox", "--sm-disable")
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def guest(screen: Screen) -> Iterator[Guest]:
+    with running_agent(display=screen.name) as made:
+        yield made
+
+
+def until(true: Callable[[], Any], what: str) -> Any:
+    """Ask again and again; the agent's answers are the event."""
+    deadline = time.monotonic() + 20
+    while not (value := true()):
+        assert time.monotonic() < deadline, what
+    return value
+
+
+def send(guest: Guest, *events: dict[str, Any]) -> None:
+    assert guest.call("input", events=list(events)) == {}
+
+
+def chord(*names: str) -> list[dict[str, Any]]:
+    down = [{"type": "key", "keysym": name, "down": True} for name in names]
+    return down + [{"type": "key", "keysym": name, "down": False} for name in reversed(names)]
+
+
+class Recorder:
+    """A window that covers the screen and notes the events it gets, as any program would."""
+
+    def __init__(self, screen: Screen) -> None:
+        self._display = Display(screen.name)
+        root = self._display.screen().root
+        self.events: list[tuple[str, int, int, int]] = []
+        mask = X.KeyPressMask | X.KeyReleaseMask | X.ButtonPressMask | X.ButtonReleaseMask | X.ExposureMask
+        self._window = root.create_window(
+            0, 0, 1280, 720, 0, X.CopyFromParent, override_redirect=1, event_mask=mask
+        )
+        self._window.map()
+        while self._next().type != X.Expose:
+            pass
+        self._window.set_input_focus(X.RevertToParent, X.CurrentTime)
+        self._display.sync()
+
+    def read(self, count: int) -> list[tuple[str, int, int, int]]:
+        """The next events: (what, keysym or button, x, y)."""
+        found: list[tuple[str, int, int, int]] = []
+        while len(found) < count:
+            event = self._next(found)
+            if event.type == X.MappingNotify:
+                self._display.refresh_keyboard_mapping(event)
+            elif event.type in (X.KeyPress, X.KeyRelease):
+                shift = 1 if event.state & X.ShiftMask else 0
+                what = "down" if event.type == X.KeyPress else "up"
+                columns = (shift, 0)
+                keysyms = [self._display.keycode_to_keysym(event.detail, column) for column in columns]
+                found.append((what, next(filter(None, keysyms), 0), event.detail, 0))
+            elif event.type in (X.ButtonPress, X.ButtonRelease):
+                what = "press" if event.type == X.ButtonPress else "release"
+                found.append((what, event.detail, event.root_x, event.root_y))
+        return found
+
+    def _next(self, so_far: object = None) -> Any:
+        if not self._display.pending_events():
+            assert select.select([self._display], [], [], 10)[0], f"no further event after {so_far}"
+        return self._display.next_event()
+
+    def close(self) -> None:
+        self._window.destroy()
+        self._display.close()
+
+
+@pytest.fixture
+def recorder(screen: Screen) -> Iterator[Recorder]:
+    made = Recorder(screen)
+    yield made
+    made.close()
+
+
+def test_the_pointer_moves_and_its_buttons_and_wheel_arrive_in_order(
+    guest: Guest, recorder: Recorder
+) -> None:
+    send(
+        guest, {"type": "move", "x": 321, "y": 123}, {"type": "button", "button": 1, "down": True},
+        {"type": "move", "x": 400, "y": 200}, {"type": "button", "button": 1, "down": False},
+        {"type": "wheel", "dx": 0, "dy": 2}, {"type": "wheel", "dx": -1, "dy": 0},
+        {"type": "wheel", "dx": 1, "dy": -1},
+    )  # fmt: skip
+    assert guest.call("cursor") == {"x": 400, "y": 200}
+    buttons = [5, 5, 6, 4, 7]
+    assert recorder.read(12) == [
+        ("press", 1, 321, 123), ("release", 1, 400, 200),
+        *((what, button, 400, 200) for button in buttons for what in ("press", "release")),
+    ]  # fmt: skip
+
+
+def test_keys_by_name_and_number_with_and_without_shift(guest: Guest, recorder: Recorder) -> None:
+    send(guest, *chord("a"), *chord("A"), *chord("exclam"), {"type": "key", "keysym": 0xFF0D, "down": True})
+    send(guest, {"type": "key", "keysym": "Return", "down": False})
+    shift, a, big, bang, enter = 0xFFE1, 0x61, 0x41, 0x21, 0xFF0D
+    assert [event[:2] for event in recorder.read(12)] == [
+        ("down", a), ("up", a),
+        ("down", shift), ("down", big), ("up", 0xFFE1), ("up", a),
+        ("down", shift), ("down", bang), ("up", 0xFFE1), ("up", 0x31),
+        ("down", enter), ("up", enter),
+    ]  # fmt: skip
+
+
+def test_a_held_shift_is_used_as_it_is(guest: Guest, recorder: Recorder) -> None:
+    send(guest, *chord("Shift_L", "A"))
+    assert [event[0] for event in recorder.read(4)] == ["down", "down", "up", "up"]
+
+
+def test_a_keysym_no_key_has_is_released_on_the_key_it_was_pressed_on(
+    guest: Guest, recorder: Recorder
+) -> None:
+    cyrillic = 0x06D1
+    send(guest, {"type": "key", "keysym": cyrillic, "down": True})
+    text = "日本語文字化け試験用二十種類以上必要な例文をここに書"
+    send(guest, {"type": "text", "text": text})
+    send(guest, {"type": "key", "keysym": cyrillic, "down": False})
+    first, *others, last = recorder.read(2 + 2 * len(text))
+    assert (first[0], last[:2]) == ("down", ("up", cyrillic))
+    assert first[2] == last[2]
+    assert first[2] not in {event[2] for event in others}  # the held key is not lent to another
+
+
+def test_a_point_beyond_the_screen_is_refused_before_anything_is_sent(guest: Guest) -> None:
+    send(guest, {"type": "move", "x": 5, "y": 6})
+    with pytest.raises(InvalidError, match=r"events\[1\]\.x: must be from 0 to 1279"):
+        send(guest, {"type": "move", "x": 50, "y": 60}, {"type": "move", "x": 1280, "y": 0})
+    assert guest.call("cursor") == {"x": 5, "y": 6}
+
+
+def typed_in_a_terminal(screen: Screen, guest: Guest, text: str) -> str:
+    """What a program in an xterm reads when `text` and Return are typed."""
+    path = Path(guest.home, "typed")
+    path.unlink(missing_ok=True)
+    script = f"PS1=; printf '%s' 'ready for typing now'; head -n 1 > {path}.part; mv {path}.part {path}"
+    program = screen.run("xterm", "-u8", "-e", "sh", "-c", script, LANG="C.UTF-8")
+    try:
+        guest.call("wait_ready", kinds=["terminal"], deadline_s=20)
+        send(guest, {"type": "text", "text": text + "\n"})
+        until(path.exists, "the line was not read")
+        return path.read_text().rstrip("\n")
+    finally:
+        program.wait(10)
+
+
+@pytest.mark.parametrize("text", [LATIN, MIXED, LATIN * 5], ids=["latin", "mixed", "long"])
+def test_a_text_arrives_in_a_terminal_as_it_was(screen: Screen, guest: Guest, text: str) -> None:
+    assert typed_in_a_terminal(screen, guest, text) == text
+
+
+def test_held_modifiers_and_caps_lock_do_not_spoil_a_text(screen: Screen, guest: Guest) -> None:
+    send(guest, *chord("Caps_Lock"))
+    try:
+        send(guest, {"type": "key", "keysym": "Control_L", "down": True})
+        assert typed_in_a_terminal(screen, guest, "Mixed Case and ünïcode") == "Mixed Case and ünïcode"
+    finally:
+        send(guest, *chord("Caps_Lock"))
+
+
+@pytest.fixture(scope="module")
+def browser(screen: Screen, guest: Guest) -> Iterator[None]:
+    """Chromium with a text field that has the focus."""
+    need_programs("chromium")
+    program = screen.run(
+        "chromium", "--no-sandbox", "--no-first-run", "--disable-gpu", f"--user-data-dir={guest.home}/profile",
+        "--window-size=900,600", "--window-position=0,0", EDITOR, HOME=str(guest.root),
+    )  # fmt: skip
+    guest.call("wait_ready", kinds=["browser"], deadline_s=60, patience_s=70)
+    send(
+        guest, {"type": "move", "x": 300, "y": 300},
+        {"type": "button", "button": 1, "down": True}, {"type": "button", "button": 1, "down": False},
+    )  # fmt: skip
+    yield
+    program.terminate()
+    program.wait(20)
+
+
+def copied(guest: Guest) -> str:
+    """All of the text field, through the clipboard."""
+    guest.call("clipboard_set", text="nothing copied yet")
+    send(guest, *chord("Control_L", "a"), *chord("Control_L", "c"))
+    return until(
+        lambda: (text := guest.call("clipboard_get")["text"]) != "nothing copied yet" and text,
+        "nothing was copied",
+    )
+
+
+def test_a_text_with_far_more_characters_than_spare_keys_arrives_in_chromium(
+    guest: Guest, browser: None
+) -> None:
+    """Every spare key is bound anew many times over; each time Chromium must have read its last use."""
+    text = "".join(chr(0x4E00 + 7 * number) for number in range(300)) + MIXED
+    send(guest, {"type": "text", "text": text})
+    assert copied(guest) == text
+
+
+def test_what_we_set_is_pasted_and_what_was_copied_is_got(guest: Guest, browser: None) -> None:
+    """Small at once, and large by INCR, in both directions."""
+    for text in ("small: Grüße 😀", "line\n" * 40_000):
+        guest.call("clipboard_set", text=text)
+        assert guest.call("clipboard_get") == {"text": text}
+        send(guest, *chord("Control_L", "a"), *chord("Control_L", "v"))
+        assert until(lambda text=text: copied(guest) == text, "the paste did not arrive")
+
+
+def test_an_empty_clipboard_is_an_empty_text() -> None:
+    screen = start_screen("640x480")
+    try:
+        with running_agent(display=screen.name) as guest:
+            assert guest.call("clipboard_get") == {"text": ""}
+            guest.call("clipboard_set", text="")
+            assert guest.call("clipboard_get") == {"text": ""}
+    finally:
+        screen.stop()
+
+
+def test_a_clipboard_too_large_for_an_answer_is_refused(screen: Screen, guest: Guest) -> None:
+    """A second agent is the program that owns it: set by a line of raw UTF-8, too long once escaped."""
+    text = "é" * 200_000
+    assert len(json.dumps(text)) > wire.MAX_LINE
+    with running_agent(display=screen.name) as other:
+        asyncio.run(set_unescaped(other, text))
+        with pytest.raises(RefusedError, match="too large to hand over"):
+            guest.call("clipboard_get")
+        guest.call("clipboard_set", text="ours again")
+        assert other.call("clipboard_get") == {"text": "ours again"}
+
+
+async def set_unescaped(guest: Guest, text: str) -> None:
+    reader, writer = await guest.connect()
+    request = {"verb": "clipboard_set", "args": {"text": text}}
+    writer.write(json.dumps(request, ensure_ascii=False).encode() + b"\n")
+    assert await wire.read_line(reader) == {"ok": True, "result": {}}
+    await wire.close(writer)
+
+
+def test_all_faults_of_all_events_are_told_together(guest: Guest) -> None:
+    with pytest.raises(InvalidError) as caught:
+        send(
+            guest, {"type": "move", "x": -1}, {"type": "button", "button": 12, "down": 1}, {"type": "jump"},
+            {"type": "key", "keysym": "NoSuchKey", "down": True}, {"type": "text", "text": "\x01"},
+            {"type": "wheel", "dx": 1.5}, {"type": "wheel", "more": 1}, {"type": "button", "button": 1},
+        )  # fmt: skip
+    assert [fault.field for fault in caught.value.faults] == [
+        "events[0].x", "events[0].y", "events[1].button", "events[1].down", "events[2].type",
+        "events[3].keysym", "events[4].text", "events[5].dx", "events[6].more", "events[7].down",
+    ]  # fmt: skip
