@@ -32,10 +32,12 @@ def build(
     home: HomeOption = None,
 ) -> None:
     """Build the image of a recipe, or find it built."""
-    from oriel.host.accounts import require_root
-
     output = Output(json=json)
-    require_root("`oriel image build`")
+    if not _is_ours(home):
+        with connect(home) as oriel:
+            image = oriel.images.build(recipe, on_progress=output.note)
+            output.result(oriel.images.get(image), image)
+        return
     from oriel.image.build import build as build_image
 
     info = asyncio.run(build_image(recipe, home_of(home), lambda step: output.note(f"  {step}")))

@@ -81,18 +81,25 @@ class Ticket:
 
 @dataclass(frozen=True)
 class CommandResult:
-    """How a command in a desktop ended; outputs as text."""
+    """How a command in a desktop ended; outputs as text. `truncated`: they were longer than is kept."""
 
     exit_code: int
     stdout: str
     stderr: str
     seconds: float
+    timed_out: bool = False
+    truncated: bool = False
 
     @staticmethod
     def of(document: object) -> CommandResult:
         data = _mapping(document, "command's result", "exit_code", "stdout", "stderr")
         return CommandResult(
-            int(data["exit_code"]), str(data["stdout"]), str(data["stderr"]), float(data.get("seconds", 0))
+            exit_code=int(data["exit_code"]),
+            stdout=str(data["stdout"]),
+            stderr=str(data["stderr"]),
+            seconds=float(data.get("seconds", 0)),
+            timed_out=bool(data.get("timed_out")),
+            truncated=bool(data.get("truncated")),
         )
 
 

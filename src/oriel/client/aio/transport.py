@@ -127,6 +127,15 @@ class Transport:
             async for line in answer.aiter_lines():
                 yield parser.feed(line)
 
+    async def lines(
+        self, method: str, path: str, *, body: object, silence_s: float
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """An answer of JSON lines, as they come. UnavailableError after `silence_s` without one."""
+        async with self._stream(method, path, json=body, timeout=_timeout(silence_s)) as answer:
+            async for line in answer.aiter_lines():
+                if line:
+                    yield dict(json.loads(line))
+
     @asynccontextmanager
     async def _stream(self, method: str, path: str, **options: Any) -> AsyncIterator[httpx.Response]:
         try:

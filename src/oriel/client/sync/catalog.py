@@ -3,14 +3,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 from urllib.parse import quote
 
 from oriel.client.sync.transport import Transport
 from oriel.client.values import Page
+from oriel.model.errors import OrielError, UnavailableError
 from oriel.model.secret import Secret
 
 __all__ = ["Collection", "Images", "Proxies", "Tokens", "Users"]
+
+BUILD_SILENCE_S = 1800.0  # packages of a whole system may be fetched without a word
 
 
 class Collection:
@@ -59,6 +64,18 @@ class Proxies(Collection):
 
 class Images(Collection):
     """Golden images of the controller's host."""
+
+    def build(self, recipe: str, *, on_progress: Callable[[str], None] = lambda _text: None) -> str:
+        """Build a recipe's image, or find it built; its id. Raises what the build failed with."""
+        lines = self._transport.lines("POST", self._root, body={"recipe": recipe}, silence_s=BUILD_SILENCE_S)
+        with closing(lines) as progress:
+            for line in progress:
+                if isinstance(line.get("error"), dict):
+                    raise OrielError.from_wire(line["error"])
+                on_progress(str(line.get("message") or line.get("phase", "")))
+                if line.get("done"):
+                    return str(line.get("image", ""))
+        raise UnavailableError("the build's progress ended before the build", hint="see the controller's log")
 
 
 class Users(Collection):

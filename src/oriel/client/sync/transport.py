@@ -128,6 +128,15 @@ class Transport:
             for line in answer.iter_lines():
                 yield parser.feed(line)
 
+    def lines(
+        self, method: str, path: str, *, body: object, silence_s: float
+    ) -> Generator[dict[str, Any], None, None]:
+        """An answer of JSON lines, as they come. UnavailableError after `silence_s` without one."""
+        with self._stream(method, path, json=body, timeout=_timeout(silence_s)) as answer:
+            for line in answer.iter_lines():
+                if line:
+                    yield dict(json.loads(line))
+
     @contextmanager
     def _stream(self, method: str, path: str, **options: Any) -> Iterator[httpx.Response]:
         try:
