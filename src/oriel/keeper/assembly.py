@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from oriel.keeper.journal import Journal
 from oriel.keeper.undo import UndoStack
 from oriel.machine.driver import Driver, ImageFiles, Machine, MachineSpec
 from oriel.model.egress import EgressSpec
-from oriel.model.errors import LaunchError, UnavailableError
+from oriel.model.errors import LaunchError, OrielError, UnavailableError
 from oriel.model.spec import DesktopSpec
 from oriel.network.link import link_of, make_link, open_gateway_sockets, remove_link
 
@@ -29,6 +30,7 @@ __all__ = ["WINDOWS", "Assembly", "Plan", "Steps", "adopt", "assemble", "dismant
 WINDOWS = ("terminal", "browser")
 LAST_WORDS_S = 0.5  # from a lost connection to the end of its machine
 T = TypeVar("T")
+_LOG = logging.getLogger(__name__)
 
 HINTS = {
     "link": "`oriel doctor` checks namespaces and nftables",
@@ -173,7 +175,12 @@ async def dismantle(plan: Plan, record: Mapping[str, Any] | None, undo: UndoStac
     undo.push("link", lambda: remove_link(plan.spec.id))
     undo.push("machine", lambda: _clear_machine(plan))
     if record is not None:
-        machine = await plan.driver.adopt(plan.machine_spec, record)
+        try:
+            machine = await plan.driver.adopt(plan.machine_spec, record)
+        except OrielError as error:
+            # Not fit to be watched any more; releasing ends it all the same.
+            _LOG.warning("the machine cannot be adopted: %s", error)
+            machine = None
         if machine is not None:
             undo.push("machine process", machine.kill)
     undo.push("gateway", lambda: _end_former_gateway(plan))

@@ -22,7 +22,7 @@ from oriel.model.state import State, check_transition
 
 __all__ = ["Desktop"]
 
-CONSOLE_BYTES = 2000  # of the console's end, in the error of a failed desktop
+CONSOLE_BYTES, CONSOLE_LINES = 4000, 20  # of the console's end, in the error of a failed desktop
 GUEST_SHARE = 0.6  # of a stop's deadline for the guest's own shutdown, the rest for the machine's ladder
 _LOG = logging.getLogger(__name__)
 _S = State
@@ -178,18 +178,14 @@ class Desktop:
                 self._watch = self.plan.group.create_task(self._watch_machine(self._assembly), name="watch")
                 return None
             except asyncio.CancelledError:
-                error: OrielError = StateError(
-                    "the start was given up", hint="the desktop was stopped or deleted"
-                )
+                error: OrielError = _given_up()
             except TimeoutError:
                 error = steps.late()
             except OrielError as failure:
                 error = failure
             except Exception as failure:
                 _LOG.exception("starting failed")
-                error = LaunchError(
-                    f"the step {steps.current!r} failed unexpectedly: {failure!r}", code="internal"
-                )
+                error = _unexpected(f"the step {steps.current!r}", failure)
             console = self._console_tail()
             self._assembly = None
             problems = await self._undo.unwind()
@@ -233,8 +229,9 @@ class Desktop:
             try:
                 ended = await machine.stop(deadline_s=max(0.5, ends - time.monotonic()))
             except OrielError as failure:
-                _LOG.warning("the machine's own way to stop failed, killing it: %s", failure)
-                ended = await machine.kill()
+                # The undo stack kills it, and tells if it cannot.
+                _LOG.warning("the machine's own way to stop failed: %s", failure)
+                return
         self._journal.record("machine.exited", ended.detail, must_write=False, code=ended.code, asked=True)
 
     async def _watch_machine(self, assembly: Assembly) -> None:
@@ -256,6 +253,9 @@ class Desktop:
             )
         except OrielError as failure:
             error = failure
+        except Exception as failure:
+            _LOG.exception("adopting failed")
+            error = _unexpected("adopting the machine", failure)
         if self._assembly is not None:
             self._journal.record("keeper.adopted", "egress is closed until it is configured again")
             self._watch = self.plan.group.create_task(self._watch_machine(self._assembly), name="watch")
@@ -299,12 +299,14 @@ class Desktop:
         told = {"code": error.code, "message": error.message, "hint": error.hint}
         if console:
             told["console"] = console
-        self._become(
-            _S.FAILED, error=told, problems=[f"{item.step}: {item.detail}" for item in problems or []]
-        )
+        check_transition(self.state, _S.FAILED)
+        undone = [f"{item.step}: {item.detail}" for item in problems or []]
+        # A failure is a fact, whether or not the disk has room for the news.
+        self._journal.record("state.failed", must_write=False, error=told, problems=undone)
 
     def _console_tail(self) -> str:
-        return tail(self.plan.paths.console_log, CONSOLE_BYTES)
+        text = tail(self.plan.paths.console_log, CONSOLE_BYTES).replace("\r", "")
+        return "\n".join(text.splitlines()[-CONSOLE_LINES:])
 
 
 async def _outcome(work: asyncio.Task[OrielError | None]) -> None:
@@ -318,6 +320,14 @@ async def _outcome(work: asyncio.Task[OrielError | None]) -> None:
 
 def _given_up() -> OrielError:
     return StateError("the start was given up", hint="the desktop was stopped or deleted meanwhile")
+
+
+def _unexpected(what: str, failure: Exception) -> OrielError:
+    return LaunchError(
+        f"{what} failed unexpectedly: {failure!r}",
+        hint="keeper.log in the desktop's directory has the details",
+        code="internal",
+    )
 
 
 def _machine_ended(ended: Exit) -> OrielError:

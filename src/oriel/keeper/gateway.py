@@ -18,7 +18,7 @@ from typing import Any
 
 import oriel
 from oriel.egress.control import GatewayClient, gateway_argv
-from oriel.host.process import ProcessId, end, spawn, tail, wait_gone
+from oriel.host.process import ProcessId, end, spawn, tail
 from oriel.keeper.journal import Journal
 from oriel.model.egress import EgressSpec
 from oriel.model.errors import InvalidError, LaunchError, OrielError, UnavailableError
@@ -26,7 +26,8 @@ from oriel.network.link import GatewaySockets
 
 __all__ = ["Gateway"]
 
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 0.8  # before a gateway that died is started again
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 10.0  # before a gateway that died is started again
+STEADY_S = 10.0  # one that lived this long starts its pauses anew
 CONFIGURE_DEADLINE_S = 10.0
 EVENTS_BURST, EVENTS_PER_S = 50, 1 / 6  # more than that of one desktop's denials tell nothing new
 _LOG = logging.getLogger(__name__)
@@ -67,14 +68,8 @@ class Gateway:
         before, self.spec = self.spec, spec
         try:
             async with asyncio.timeout(CONFIGURE_DEADLINE_S):
-                while True:
+                while not await self._configured(spec):
                     await self._serving.wait()
-                    if self._client is None:
-                        continue
-                    try:
-                        return await self._client.configure(spec)
-                    except UnavailableError:
-                        self._serving.clear()
         except TimeoutError as error:
             raise UnavailableError(
                 f"the gateway did not take its configuration within {CONFIGURE_DEADLINE_S:g} s",
@@ -83,6 +78,20 @@ class Gateway:
         except InvalidError:
             self.spec = before
             raise
+
+    async def _configured(self, spec: EgressSpec) -> bool:
+        """Whether the gateway took `spec`; False once it is known to be gone."""
+        client = self._client
+        if client is None or not self._serving.is_set():
+            return False
+        try:
+            await client.configure(spec)
+        except UnavailableError:
+            await client.closed()
+            if self._client is client:
+                self._serving.clear()
+            return False
+        return True
 
     async def counters(self) -> dict[str, Any]:
         """The gateway's counters; UnavailableError while it is being restarted."""
@@ -125,23 +134,20 @@ class Gateway:
     async def _keep(self) -> None:
         pause = FIRST_PAUSE_S
         while True:
+            began = time.monotonic()
             try:
                 await self._apply()
-                pause = FIRST_PAUSE_S
                 await self._until_gone()
             except OrielError as error:
                 _LOG.warning("the gateway does not get ready: %s", error)
                 if not self._first.done():
                     self._first.set_exception(error)
                     self._first.exception()  # whether or not anyone waits for it
-            self._serving.clear()
             code = await self._end_process()
-            self._journal.record(
-                "gateway.exited",
-                f"the gateway ended with code {code}; starting it again",
-                must_write=False,
-                code=code,
-            )
+            said = f"the gateway ended with code {code}; starting it again"
+            self._journal.record("gateway.exited", said, must_write=False, code=code)
+            if time.monotonic() - began > STEADY_S:
+                pause = FIRST_PAUSE_S
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_S)
             await self._launch()
@@ -163,21 +169,24 @@ class Gateway:
         self._serving.set()
 
     async def _until_gone(self) -> None:
-        identity = ProcessId.of(self._process.pid) if self._process is not None else None
-        if identity is not None:
-            await wait_gone(identity)
+        """Until the process has ended or let go of its control pair, after which it is of no use."""
+        assert self._client is not None  # noqa: S101 - it was just configured
+        await self._client.closed()
 
     async def _end_process(self) -> int | None:
         """Close the control pair, end the process and reap it; its exit code."""
+        self._serving.clear()
         client, self._client = self._client, None
         if client is not None:
             await client.close()
-        process, self._process = self._process, None
+        process = self._process
         if process is None:
             return None
         identity = ProcessId.of(process.pid)
         if identity is not None:
             await end(identity, deadline_s=1)
+        # Only now: cancelled before, it is ended by whoever closes this gateway next.
+        self._process = None
         return process.wait()
 
     def _on_event(self, event: dict[str, Any]) -> None:

@@ -26,9 +26,10 @@ __all__ = ["NEVER_NEEDED", "driver_of", "main"]
 # What neither the keeper nor a machine it starts ever uses. docs/explanation/keeper.md says why the
 # others stay.
 NEVER_NEEDED = (
-    "linux_immutable", "ipc_lock", "sys_module", "sys_rawio", "sys_pacct", "sys_time", "sys_tty_config",
-    "lease", "audit_control", "mac_override", "mac_admin", "syslog", "wake_alarm", "block_suspend",
-    "audit_read", "perfmon", "bpf", "checkpoint_restore",
+    "linux_immutable", "net_broadcast", "net_raw", "ipc_lock", "ipc_owner", "sys_module", "sys_rawio",
+    "sys_pacct", "sys_boot", "sys_nice", "sys_time", "sys_tty_config", "lease", "audit_write",
+    "audit_control", "mac_override", "mac_admin", "syslog", "wake_alarm", "block_suspend", "audit_read",
+    "perfmon", "bpf", "checkpoint_restore",
 )  # fmt: skip
 
 
