@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from oriel.host import process
-from oriel.model.errors import LaunchError, NoSpaceError
+from oriel.model.errors import HostError, LaunchError, NoSpaceError
 
 __all__ = ["RESERVE_BYTES", "make_disk"]
 
@@ -19,10 +19,12 @@ async def make_disk(template: Path, disk: Path, *, size_gib: int) -> None:
     """Make `disk`, an ext4 file system of `size_gib`, if there is none. It depends on nothing afterwards.
 
     Appears whole or not at all, also after a crash. Raises NoSpaceError if the host is short of disk,
-    LaunchError if the copy or its growth fails; then there is no `disk`.
+    HostError if the template is missing, LaunchError if copying or growing fails; then there is no `disk`.
     """
     if _exists(disk):
         return
+    if not _exists(template):
+        raise HostError(f"the image's disk {template} is missing", hint="build or import the image again")
     _check_space(template, disk.parent)
     torn = disk.with_name(f".{disk.name}.new")
     torn.unlink(missing_ok=True)
@@ -56,8 +58,8 @@ async def _grow(disk: Path) -> None:
         await process.run(["resize2fs", disk], deadline_s=DEADLINE_S)
 
 
-def _exists(disk: Path) -> bool:
-    return disk.exists()
+def _exists(file: Path) -> bool:
+    return file.exists()
 
 
 def _check_space(template: Path, directory: Path) -> None:
