@@ -154,6 +154,10 @@ class Identities:
         self.forget()
         await self._database.write(lambda t: people.end_session(t, key))
 
+    def allowed(self, role: str) -> frozenset[Permission]:
+        """What users of this role may at most."""
+        return _OF_ROLE[Role(role)]
+
     async def make_token(
         self, user: User, name: str, scopes: Sequence[Permission], expires_in_s: int | None
     ) -> tuple[Token, Secret]:

@@ -43,7 +43,13 @@ STATUS: tuple[tuple[type[OrielError], int], ...] = (
     (LaunchError, 500),
 )
 # Codes that say more than their class.
-BY_CODE = {"too_large": 413, "method_not_allowed": 405, "bad_request": 400, "length_required": 411}
+BY_CODE = {
+    "not_supported": 501,
+    "too_large": 413,
+    "method_not_allowed": 405,
+    "bad_request": 400,
+    "length_required": 411,
+}
 
 
 class ProblemResponse(JsonResponse):

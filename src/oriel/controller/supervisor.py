@@ -151,9 +151,13 @@ class Supervisor:
         while not self.adopted.is_set():
             try:
                 await self.adopt()
+                return
             except OrielError as error:
                 _LOG.warning("the host's service does not answer yet", reason=error.message)
-                await asyncio.sleep(RETRY_S)
+            except Exception as error:
+                neutral(error)
+            # Not an event: a socket that is not there yet cannot tell when it will be.
+            await asyncio.sleep(RETRY_S)
 
     async def _take_up(self, desktop: Desktop, present: bool) -> None:
         if desktop.wanted == Wanted.DELETED:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from oriel.controller.store.database import Transaction
@@ -22,6 +22,7 @@ __all__ = [
     "Wanted",
     "add",
     "change",
+    "count_states",
     "every",
     "find",
     "forget",
@@ -108,6 +109,12 @@ def find(connection: Connection, ref: str) -> Desktop | None:
 
 def every(connection: Connection) -> list[Desktop]:
     return [_desktop(row) for row in connection.execute(_SELECT.order_by(desktops.c.number))]
+
+
+def count_states(connection: Connection) -> dict[str, int]:
+    """How many desktops are in each state."""
+    rows = connection.execute(select(desktops.c.state, func.count()).group_by(desktops.c.state))
+    return {str(state): int(count) for state, count in rows}
 
 
 def page(connection: Connection, *, owner_id: str | None, before: int | None, limit: int) -> list[Desktop]:

@@ -1,0 +1,1 @@
+"""The routes, one module per resource. They parse, ask a part, and describe the answer."""

@@ -1,0 +1,187 @@
+"""Desktops: create, list, show, change, delete; start and stop."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.responses import Response
+
+from oriel.controller.access import account, desktop
+from oriel.controller.documents import desktop_document, reduced_document
+from oriel.controller.encoding import JsonResponse, before_of, list_of
+from oriel.controller.identity import Permission, Principal, later
+from oriel.controller.parts import Parts, parts_of
+from oriel.controller.store import desktops as store
+from oriel.controller.store.database import Transaction
+from oriel.controller.store.desktops import Desktop
+from oriel.controller.wishes import Change, Wish
+from oriel.model.errors import Fault, InvalidError, NotFoundError, UnavailableError
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/v1/desktops", tags=["desktops"])
+
+KEY_LIFE_S = 24 * 3600
+Readable = Annotated[Desktop, Depends(desktop(Permission.READ))]
+Controllable = Annotated[Desktop, Depends(desktop(Permission.CONTROL))]
+_WISH = {"requestBody": {"content": {"application/json": {"schema": Wish.model_json_schema()}}}}
+
+
+@router.post("", status_code=201, openapi_extra=_WISH)
+async def create_desktop(
+    request: Request, principal: Annotated[Principal, Depends(account(Permission.CONTROL))]
+) -> Response:
+    """A new desktop. It is `creating` in the answer; its events, or asking again, tell when it runs.
+
+    With an `Idempotency-Key` the same request makes one desktop, however often it is sent in a day.
+    """
+    parts = parts_of(request)
+    raw = await request.body()
+    given = _json(raw)
+    key, digest = _idempotency_key(request), hashlib.sha256(raw).hexdigest()
+    if key:
+        known = await parts.database.read(lambda c: store.known_by_key(c, principal.user_id, key, digest))
+        if known is not None:
+            return await _made_before(parts, request, known)
+    wanted = await parts.admission.admit(given, principal)
+
+    def remember(transaction: Transaction) -> None:
+        if key:
+            before = later(-KEY_LIFE_S)
+            store.remember_key(transaction, principal.user_id, key, digest, wanted.id, forget_before=before)
+
+    made = await parts.supervisor.create(wanted, remember)
+    request.state.desktop = made.id
+    return _described(parts, request, made, status=201)
+
+
+@router.get("")
+async def list_desktops(
+    request: Request,
+    principal: Annotated[Principal, Depends(account(Permission.READ))],
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    cursor: str | None = None,
+) -> Response:
+    """Yours; for an administrator everyone's. Newest first."""
+    parts = parts_of(request)
+    owner_id = None if principal.may(Permission.ADMIN) else principal.user_id
+    before = before_of(cursor)
+    rows = await parts.database.read(
+        lambda c: store.page(c, owner_id=owner_id, before=before, limit=limit + 1)
+    )
+    base = parts.base_url(request)
+    return list_of(rows, limit, lambda row: desktop_document(row, base), lambda row: row.number)
+
+
+@router.get("/{ref}")
+async def show_desktop(
+    request: Request, found: Annotated[Desktop, Depends(desktop(Permission.READ, guests=True))]
+) -> Response:
+    """One desktop, by id or name."""
+    return _described(parts_of(request), request, found)
+
+
+@router.patch("/{ref}")
+async def change_desktop(request: Request, found: Controllable, wanted: Change) -> Response:
+    """Its name, labels, idle time-out; for an administrator its owner. Its size cannot be changed."""
+    parts = parts_of(request)
+    values: dict[str, Any] = wanted.model_dump(exclude_none=True, exclude={"owner"})
+    if wanted.owner is not None:
+        request.state.principal.require(Permission.ADMIN)
+        values["owner_id"] = (await _owner(parts, wanted.owner)).id
+    changed = found
+    if values:
+        changed = await parts.database.write(lambda t: store.change(t, found.id, **values))
+    if changed.owner_id != found.owner_id:
+        # Whoever had a way in from the former owner has it no more.
+        parts.tickets.revoke(lambda one: one.desktop == found.id)
+        parts.live.end_desktop(found.id)
+    return _described(parts, request, changed)
+
+
+@router.delete("/{ref}", status_code=204)
+async def delete_desktop(request: Request, found: Controllable) -> Response:
+    """Gone with its disk when this answers."""
+    parts = parts_of(request)
+    await parts.supervisor.delete(found.id)
+    parts.stills.forget(found.id)
+    return Response(status_code=204)
+
+
+@router.post("/{ref}/start", status_code=202)
+async def start_desktop(request: Request, found: Controllable) -> Response:
+    """On its way when this answers: `starting`."""
+    parts = parts_of(request)
+    return _described(parts, request, await parts.supervisor.start(found.id), status=202)
+
+
+@router.post("/{ref}/stop")
+async def stop_desktop(request: Request, found: Controllable) -> Response:
+    """Stopped when this answers. The disk stays."""
+    parts = parts_of(request)
+    return _described(parts, request, await parts.supervisor.stop(found.id))
+
+
+def _not_yet(verb: str) -> Any:
+    async def refuse(found: Controllable) -> Response:
+        raise UnavailableError(
+            f"the runtime {found.runtime} cannot {verb} yet",
+            hint="start and stop keep the disk; memory is not kept",
+            code="not_supported",
+        )
+
+    refuse.__doc__ = "Not supported by any runtime yet."
+    return refuse
+
+
+for _path, _verb in (
+    ("pause", "pause"),
+    ("resume", "resume"),
+    ("fork", "fork"),
+    ("snapshots", "take snapshots"),
+    ("rewind", "rewind"),
+):
+    router.add_api_route(
+        f"/{{ref}}/{_path}", _not_yet(_verb), methods=["POST"], name=f"{_path}_desktop", status_code=501
+    )
+
+
+def _described(parts: Parts, request: Request, row: Desktop, *, status: int = 200) -> JsonResponse:
+    describe = reduced_document if request.state.principal.desktop else desktop_document
+    headers = {"Location": f"/v1/desktops/{row.id}"} if status == 201 else None
+    return JsonResponse(describe(row, parts.base_url(request)), status_code=status, headers=headers)
+
+
+async def _made_before(parts: Parts, request: Request, desktop_id: str) -> JsonResponse:
+    found = await parts.database.read(lambda c: store.find(c, desktop_id))
+    if found is None:
+        raise NotFoundError(
+            "the desktop made with this Idempotency-Key is gone", hint="use a new key to make another"
+        )
+    return _described(parts, request, found, status=201)
+
+
+async def _owner(parts: Parts, name: str) -> Any:
+    try:
+        return await parts.identities.user(name)
+    except NotFoundError as error:
+        raise InvalidError.of([Fault("owner", error.message)]) from error
+
+
+def _json(raw: bytes) -> object:
+    if not raw.strip():
+        return {}
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        raise InvalidError.of([Fault("body", "is not JSON")]) from None
+
+
+def _idempotency_key(request: Request) -> str:
+    key = request.headers.get("idempotency-key", "")
+    if len(key) > 128 or not key.isprintable():
+        raise InvalidError.of([Fault("Idempotency-Key", "must be at most 128 printable characters")])
+    return key

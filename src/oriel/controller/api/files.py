@@ -1,0 +1,108 @@
+"""Files of a desktop. Paths are the guest's alone: here they are a parameter that is passed on."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import anyio
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.responses import Response, StreamingResponse
+
+from oriel.controller.access import desktop
+from oriel.controller.encoding import JsonResponse
+from oriel.controller.guest import Guest
+from oriel.controller.identity import Permission
+from oriel.controller.parts import parts_of
+from oriel.controller.store.desktops import Desktop
+from oriel.model import wire
+from oriel.model.errors import Fault, InvalidError, WireError
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/v1/desktops/{ref}/files", tags=["files"])
+
+Driven = Annotated[Desktop, Depends(desktop(Permission.CONTROL, running=True))]
+Path = Annotated[str, Query(min_length=1, max_length=4096)]
+SPOOL_BYTES = 1 << 20  # an upload of unknown size waits in memory up to this, then on disk
+PIECE = 1 << 18
+
+
+@router.get("")
+async def read_file(request: Request, found: Driven, path: Path, list: bool = False) -> Response:
+    """The file as a download; with `list=1` the entries of a directory."""
+    guest = Guest(parts_of(request).fleet.keeper(found.id))
+    if list:
+        return JsonResponse({"entries": (await guest.ask("file_list", {"path": path})).get("entries", [])})
+    return await _download(guest, path)
+
+
+@router.put("", status_code=204)
+async def write_file(request: Request, found: Driven, path: Path, mode: str | None = None) -> Response:
+    """The body, in place and synced when this answers. `mode`: permission bits, octal."""
+    bits = _mode(mode)
+    guest = Guest(parts_of(request).fleet.keeper(found.id))
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal():
+        await guest.write_file(path, int(announced), bits, request.stream())
+        return Response(status_code=204)
+    # The agent must know the size first, and the sender does not say it.
+    with tempfile.SpooledTemporaryFile(SPOOL_BYTES) as spool:
+        size = 0
+        async for piece in request.stream():
+            size += len(piece)
+            await anyio.to_thread.run_sync(spool.write, piece)
+        spool.seek(0)
+        await guest.write_file(path, size, bits, _pieces(spool))
+    return Response(status_code=204)
+
+
+@router.delete("", status_code=204)
+async def delete_file(request: Request, found: Driven, path: Path, recursive: bool = False) -> Response:
+    """A file or an empty directory; with `recursive=1` a full one."""
+    guest = Guest(parts_of(request).fleet.keeper(found.id))
+    await guest.ask("file_delete", {"path": path, "recursive": recursive}, deadline_s=60)
+    return Response(status_code=204)
+
+
+async def _download(guest: Guest, path: str) -> Response:
+    """Opened before the answer begins, so that a file that is not there is a 404."""
+    async with AsyncExitStack() as opening:
+        stream = await opening.enter_async_context(guest.stream("file_read", {"path": path}))
+        size = stream.result.get("size")
+        if not isinstance(size, int) or size < 0:
+            raise WireError("the agent did not tell the file's size")
+        opened = opening.pop_all()
+    return StreamingResponse(
+        _content(opened, stream, size),
+        media_type="application/octet-stream",
+        headers={"Content-Length": str(size), "Content-Disposition": _attachment(path)},
+    )
+
+
+async def _content(opened: AsyncExitStack, stream: wire.Stream, size: int) -> AsyncIterator[bytes]:
+    async with opened:
+        async for piece in wire.read_chunks(stream.reader, size):
+            yield piece
+
+
+async def _pieces(spool: Any) -> AsyncIterator[bytes]:
+    while piece := await anyio.to_thread.run_sync(spool.read, PIECE):
+        yield piece
+
+
+def _attachment(path: str) -> str:
+    """Never shown in the page: what is in it comes from the guest (RFC 6266, RFC 8187)."""
+    name = path.rstrip("/").rpartition("/")[2] or "file"
+    return f"attachment; filename*=UTF-8''{quote(name, safe='')}"
+
+
+def _mode(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not (0 < len(text) <= 4 and set(text) <= set("01234567")):
+        raise InvalidError.of([Fault("mode", "must be permission bits in octal, such as 644")])
+    return int(text, 8)

@@ -1,0 +1,207 @@
+"""The composition root: every part made in order, ended in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+import structlog
+import uvicorn
+
+from oriel.controller.admission import Admission
+from oriel.controller.app import build_app
+from oriel.controller.bus import Bus
+from oriel.controller.identity import Identities
+from oriel.controller.limits import Limits
+from oriel.controller.live import Live
+from oriel.controller.metrics import Metrics
+from oriel.controller.parts import Parts
+from oriel.controller.stills import Stills
+from oriel.controller.store.database import Database
+from oriel.controller.store.events import trim
+from oriel.controller.supervisor import Supervisor
+from oriel.controller.tickets import Tickets
+from oriel.controller.vault import Vault
+from oriel.fleet import LocalHost
+from oriel.host.layout import Home
+from oriel.host.program import CHECKOUT
+from oriel.host.records import write_process
+from oriel.host.settings import Settings
+from oriel.model.errors import HostError, OrielError, StateError
+
+__all__ = ["Address", "assemble", "serve"]
+
+GRACE_S = 3  # for answers under way when we stop
+TRIM_EVERY_S = 600.0
+# Seconds between pings; a viewer that vanished is noticed within two of them.
+PING_S = 20.0
+_LOG = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where we listen: a socket, and the URL that reaches it."""
+
+    listener: socket.socket
+    url: str
+
+    @staticmethod
+    def open(host: str, port: int) -> Address:
+        """HostError if the port is taken."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            listener.close()
+            raise HostError(
+                f"cannot listen on {host} port {port}: {error.strerror}", hint="choose another with --port"
+            ) from error
+        listener.listen(1024)
+        shown = f"[{host}]" if ":" in host else host
+        return Address(listener, f"http://{shown}:{listener.getsockname()[1]}")
+
+    @staticmethod
+    def inherited(fd: int, url: str) -> Address:
+        return Address(socket.socket(fileno=fd), url)
+
+
+@contextlib.asynccontextmanager
+async def assemble(home: Home, settings: Settings, url: str) -> AsyncIterator[Parts]:
+    """Every part, running; ended in reverse with the block. StateError if another controller has the home.
+
+    Desktops are looked at in the background, as soon as the host's service answers.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        _make_directories(home)
+        stack.enter_context(_alone(home))
+        vault = Vault(home.secret_key)
+        bus = Bus()
+        database = Database(settings.database_url or f"sqlite:///{home.database}")
+        stack.push_async_callback(database.close)
+        await database.open(bus.publish)
+        identities = Identities(database)
+        await identities.ensure_admin(home.admin_token)
+        fleet, live, tickets = LocalHost(home), Live(), Tickets()
+        stills = Stills(home.stills, fleet, settings.still_interval_s)
+        stack.push_async_callback(stills.close)
+        group = await stack.enter_async_context(_background())
+        supervisor = Supervisor(
+            group, database=database, fleet=fleet, vault=vault, live=live, tickets=tickets, settings=settings
+        )
+        parts = Parts(
+            settings=settings, url=url, web=settings.web_directory or CHECKOUT / "web/dist",
+            database=database, bus=bus, vault=vault, fleet=fleet, identities=identities, tickets=tickets,
+            live=live, limits=Limits(settings.requests_per_second, settings.request_burst),
+            metrics=Metrics(), supervisor=supervisor, admission=Admission(fleet, database, settings),
+            stills=stills,
+        )  # fmt: skip
+        stack.push_async_callback(_finish_background, parts)
+        group.create_task(supervisor.keep_adopting(), name="adopt")
+        group.create_task(_trim(parts), name="trim events")
+        stack.callback(live.close)
+        stack.callback(bus.close)
+        yield parts
+
+
+async def serve(home: Home, settings: Settings, address: Address) -> None:
+    """Serve until SIGTERM or SIGINT. Desktops go on without us."""
+    async with assemble(home, settings, address.url) as parts:
+        server = _Server(
+            uvicorn.Config(
+                build_app(parts), log_config=None, access_log=False, server_header=False,
+                proxy_headers=False, lifespan="off", ws_max_size=16 << 20, ws_max_queue=8,
+                ws_per_message_deflate=False, ws_ping_interval=PING_S, ws_ping_timeout=PING_S,
+                timeout_graceful_shutdown=GRACE_S, http="httptools", ws="websockets-sansio",
+            )
+        )  # fmt: skip
+
+        def stop() -> None:
+            server.should_exit = True
+            # Streams never end by themselves, and uvicorn waits for them.
+            parts.bus.close()
+            parts.live.close()
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop)
+        write_process(home.controller_record, url=address.url)
+        _LOG.info("serving", url=address.url, home=str(home.root))
+        try:
+            await server.serve(sockets=[address.listener])
+        finally:
+            home.controller_record.unlink(missing_ok=True)
+    _LOG.info("stopped")
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: stopping is ours."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _background() -> AsyncIterator[asyncio.TaskGroup]:
+    """A group whose tasks run as long as the block: most have no end of their own."""
+    made: asyncio.Future[asyncio.TaskGroup] = asyncio.get_running_loop().create_future()
+
+    async def run() -> None:
+        async with asyncio.TaskGroup() as group:
+            made.set_result(group)
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(run(), name="background")
+    try:
+        yield await made
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def _make_directories(home: Home) -> None:
+    for directory in (home.controller, home.stills):
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not os.access(home.controller, os.W_OK):
+        raise HostError(
+            f"{home.controller} cannot be written", hint="it must belong to the user the controller runs as"
+        )
+
+
+@contextlib.contextmanager
+def _alone(home: Home) -> Iterator[None]:
+    """One controller per home; the lock ends with the process, however that ends."""
+    fd = os.open(home.controller, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(fd)
+        raise StateError(
+            f"another controller serves {home.root}", hint="stop it first: ./run --stop"
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(fd)
+
+
+async def _trim(parts: Parts) -> None:
+    while True:
+        try:
+            await parts.database.write(lambda t: trim(t, parts.settings.events_kept))
+        except OrielError as error:
+            _LOG.warning("old events could not be dropped", reason=error.message)
+        await asyncio.sleep(TRIM_EVERY_S)
+
+
+async def _finish_background(parts: Parts) -> None:
+    await asyncio.gather(*parts.background, return_exceptions=True)

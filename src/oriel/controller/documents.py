@@ -1,0 +1,69 @@
+"""What the API shows of things. Whatever is not named here stays inside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from oriel.controller.store.desktops import Desktop
+from oriel.controller.store.people import Token, User
+from oriel.controller.store.proxies import Proxy
+
+__all__ = ["desktop_document", "proxy_document", "reduced_document", "token_document", "user_document"]
+
+
+def desktop_document(desktop: Desktop, base_url: str) -> dict[str, Any]:
+    """The desktop object (CONTRACT)."""
+    return reduced_document(desktop, base_url) | {
+        "owner": desktop.owner,
+        "session_id": desktop.session_id,
+        "image": desktop.image,
+        "vcpus": desktop.vcpus,
+        "memory_mib": desktop.memory_mib,
+        "disk_gib": desktop.disk_gib,
+        "proxy": desktop.proxy,
+        "idle_timeout_s": desktop.idle_timeout_s,
+        "labels": dict(desktop.labels),
+        "error": dict(desktop.error) if desktop.error else None,
+    }
+
+
+def reduced_document(desktop: Desktop, base_url: str) -> dict[str, Any]:
+    """What the holder of a link sees: nothing of its owner, its way out or its insides."""
+    return {
+        "id": desktop.id,
+        "name": desktop.name,
+        "owner": "",
+        "session_id": "",
+        "state": str(desktop.state),
+        "runtime": str(desktop.runtime),
+        "isolation": str(desktop.isolation),
+        "image": "",
+        "screen": {"width": desktop.screen_width, "height": desktop.screen_height},
+        "proxy": None,
+        "viewer_url": f"{base_url}/desktops/{desktop.name}",
+        "created_at": desktop.created_at,
+        "ready_at": desktop.ready_at,
+        "timings": dict(desktop.timings),
+        "error": None,
+    }
+
+
+def proxy_document(proxy: Proxy) -> dict[str, Any]:
+    scheme, _, rest = proxy.address.partition("://")
+    host, _, port = rest.rpartition(":")
+    return {
+        "id": proxy.id, "name": proxy.name, "owner": proxy.owner, "url": proxy.address, "scheme": scheme,
+        "host": host.strip("[]"), "port": port, "has_password": proxy.has_password,
+        "labels": dict(proxy.labels), "created_at": proxy.created_at,
+    }  # fmt: skip
+
+
+def user_document(user: User) -> dict[str, Any]:
+    return {"id": user.id, "name": user.name, "role": user.role, "created_at": user.created_at}
+
+
+def token_document(token: Token) -> dict[str, Any]:
+    return {
+        "id": token.id, "name": token.name, "user": token.user, "scopes": list(token.scopes),
+        "created_at": token.created_at, "expires_at": token.expires_at, "last_used_at": token.last_used_at,
+    }  # fmt: skip
