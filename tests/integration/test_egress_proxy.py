@@ -7,6 +7,7 @@ import hashlib
 import re
 import socket
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,23 @@ async def test_one_connection_many_requests(gateway: RunningGateway, origin: Ori
         assert (last.body, last.header("connection")) == (b"until the end", "close")
         assert await program.ended() is False
     assert (await gateway.client.counters())["connections"] == 1
+
+
+async def test_one_connection_many_hosts(gateway: RunningGateway) -> None:
+    def echoes(sock: socket.socket) -> None:
+        while True:
+            head, _ = read_head(sock)
+            body = head.split(b"\r\n")[0] + b"|" + head.split(b"\r\n")[1]
+            sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+    with TcpServer(echoes) as upstream:  # a proxy that keeps its connections
+        url = Secret(f"http://127.0.0.1:{upstream.port}")
+        await gateway.client.configure(EgressSpec(mode=EgressMode.PROXY, upstreams=(url,)))
+        async with guest(gateway.proxy_port) as program:
+            for host in ("a.test", "b.test:81", "a.test"):
+                answer = await program.get(f"http://{host}/x")
+                assert answer.body.decode() == f"GET http://{host}/x HTTP/1.1|Host: {host}"
+        assert upstream.accepted == 1
 
 
 async def test_an_old_client_gets_no_chunks(gateway: RunningGateway) -> None:
@@ -335,6 +353,16 @@ async def test_policy_changes_close_what_they_forbid_and_nothing_else(
         await gateway.client.configure(through(upstream))
         async with guest(gateway.proxy_port) as program:
             assert (await program.tunnel("a.test:443")).status == 200
+
+
+async def test_a_kept_connection_is_closed_when_its_address_is_denied(origin: Origin) -> None:
+    spec = EgressSpec(mode=EgressMode.DIRECT, direct_allow=("127.0.0.0/8",))
+    async with running_gateway() as gateway:
+        await gateway.client.configure(spec)
+        async with guest(gateway.proxy_port) as program:
+            assert (await program.get(f"http://127.0.0.1:{origin.port}/")).status == 200
+            await gateway.client.configure(replace(spec, policy=Policy(deny=("127.0.0.0/24",))))
+            assert await program.ended() is True  # though it was only waiting for the next request
 
 
 async def test_another_upstream_closes_old_connections(

@@ -22,7 +22,8 @@ class Flow:
 
     __slots__ = (
         "_count_in", "_count_out", "_on_end", "_task", "address", "bytes_in", "bytes_out", "guest",
-        "half_closed", "last_active", "over", "relay", "started", "target", "upstream", "way_in",
+        "half_closed", "last_active", "over", "relay", "resolving", "started", "target", "unreported",
+        "upstream", "way_in",
     )  # fmt: skip
 
     def __init__(
@@ -36,8 +37,10 @@ class Flow:
         self.way_in = way_in
         self.guest = guest
         self.upstream: Channel | None = None
-        self.target: Target | None = None
-        self.address: Address | None = None  # what the target's name was resolved to, in direct mode
+        self.target: Target | None = None  # of the last request, also while the next is awaited
+        self.address: Address | None = None  # what we are connected to on its behalf, in direct mode
+        self.resolving = False  # a direct connection is being made, its address not yet decided
+        self.unreported = False  # something to say in the access log
         self.relay: Relay | None = None
         self.bytes_in = 0
         self.bytes_out = 0
@@ -103,16 +106,23 @@ class Flow:
             self.over = True
             self._on_end(self)
 
-    def access_event(self) -> dict[str, Any]:
-        """Who went where and how much, never what. Call `forget_target` after."""
-        assert self.target is not None  # noqa: S101 - the caller asked
-        return {
+    def head_for(self, target: Target, *, kept: bool = False) -> None:
+        """A request for `target` begins; `kept`: over the upstream connection that is already there."""
+        self.target = target
+        self.unreported = True
+        if not kept:
+            self.address = None
+
+    def take_access_event(self) -> dict[str, Any] | None:
+        """Who went where and how much since the last one, never what. None if nobody went anywhere."""
+        if self.target is None or not self.unreported:
+            return None
+        event: dict[str, Any] = {
             "event": "access", "way_in": self.way_in, "host": str(self.target.host), "port": self.target.port,
             "bytes_in": self.bytes_in, "bytes_out": self.bytes_out,
             "seconds": round(time.monotonic() - self.started, 3),
         }  # fmt: skip
-
-    def forget_target(self) -> None:
-        self.target = self.address = None
+        self.unreported = False
         self.bytes_in = self.bytes_out = 0
         self.started = time.monotonic()
+        return event

@@ -63,13 +63,13 @@ class Forwarder:
         way = reused or await self._dial(target, head)
         try:
             try:
-                return await self._converse(way, head, path)
+                return await self._converse(way, head, _request_bytes(way, target, head, path))
             except SilentError:
                 if reused is None:
                     raise
             # A kept connection was closed in the same moment: that is nobody's fault.
             way = await self._dial(target, head)
-            return await self._converse(way, head, path)
+            return await self._converse(way, head, _request_bytes(way, target, head, path))
         except SilentError:
             raise self._fault(way, Fault.CLOSED, "it closed the connection without an answer") from None
         except GuestGoneError as error:
@@ -77,12 +77,12 @@ class Forwarder:
 
     def _reusable(self, target: Target, head: RequestHead) -> Way | None:
         self._gateway.check_target(target)
-        self._flow.target = target
         way = self._way
         # Bytes that nobody asked for would be taken for the next answer. And only a request that can be
         # sent again may meet a connection that is just being closed.
         fits = way is not None and way.serves(target) and way.channel.quiet() and not head.upgrade
         if fits and head.framing.body is Body.NONE and head.method in IDEMPOTENT:
+            self._flow.head_for(target, kept=True)
             return way
         return None
 
@@ -95,9 +95,9 @@ class Forwarder:
         self._way, self._flow.upstream = way, way.channel
         return way
 
-    async def _converse(self, way: Way, head: RequestHead, path: bytes) -> Way | None:
+    async def _converse(self, way: Way, head: RequestHead, opening: bytes) -> Way | None:
         try:
-            await self._send(way, _request_bytes(way, head, path))
+            await self._send(way, opening)
             if head.framing.body is Body.NONE:
                 return await self._answer(way, head, body_sent=None)
             return await self._send_and_answer(way, head)
@@ -233,8 +233,8 @@ class Forwarder:
         return headers
 
 
-def _request_bytes(way: Way, head: RequestHead, path: bytes) -> bytes:
-    host = way.target.url_host if way.target.port == 80 else way.target.authority
+def _request_bytes(way: Way, target: Target, head: RequestHead, path: bytes) -> bytes:
+    host = target.url_host if target.port == 80 else target.authority
     authority = host.encode("ascii")
     headers: Headers = [(b"Host", authority), *end_to_end(head.headers)]
     line_target = path

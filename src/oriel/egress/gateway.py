@@ -38,8 +38,8 @@ Emit = Callable[[dict[str, Any]], None]
 
 
 class Way:
-    """An open connection towards a target. `upstream` is set if requests go through it as to a proxy
-    (absolute form); otherwise the target itself is at the other end."""
+    """An open connection. `upstream` is set if it ends at an HTTP proxy, which takes requests in absolute
+    form for any target; otherwise `target` itself is at the other end."""
 
     __slots__ = ("channel", "target", "upstream")
 
@@ -81,6 +81,7 @@ class Gateway:
         ruleset, upstreams = _compile(spec)
         old = self.spec
         moved = (old.mode, old.upstreams, old.upstream_ca) != (spec.mode, spec.upstreams, spec.upstream_ca)
+        tuned = ruleset != self._ruleset
         self.spec, self._ruleset, self._upstreams = spec, ruleset, upstreams
         if old.policy.connections_per_second != spec.policy.connections_per_second:
             self._rate = Budget(spec.policy.connections_per_second)
@@ -94,7 +95,9 @@ class Gateway:
             self.ledger.upstream_ok = None
             self.ledger.exit_ip = ""
         for flow in list(self._flows):
-            if moved or (flow.target is not None and self._refusal(flow.target, flow.address)):
+            # Which address one that is being made will end at is not known here, so no rule can tell.
+            unsure = tuned and flow.resolving
+            if moved or unsure or (flow.target is not None and self._refusal(flow.target, flow.address)):
                 flow.abort()
         if self._quota_used():
             self._abort_all()
@@ -157,9 +160,9 @@ class Gateway:
 
     def report_access(self, flow: Flow) -> None:
         """One line of the access log for what `flow` did since the last one, if there is to be one."""
-        if self.spec.policy.access_log and flow.target is not None:
-            self.emit(flow.access_event())
-        flow.forget_target()
+        event = flow.take_access_event()
+        if self.spec.policy.access_log and event is not None:
+            self.emit(event)
 
     def _count_in(self, count: int) -> float:
         self.ledger.bytes_in += count
@@ -215,10 +218,10 @@ class Gateway:
         """A connection towards `target`, by the configured way and no other.
 
         With `absolute`, an HTTP proxy is only connected to, for a request in absolute form. Raises
-        DeniedError, UpstreamError or UnreachableError, each already counted and reported.
+        DeniedError or UpstreamError, already counted and reported, or UnreachableError.
         """
         self.check_target(target)
-        flow.target = target
+        flow.head_for(target)
         started = time.monotonic()
         if self.spec.mode is EgressMode.DIRECT:
             way = Way(await self._reach_direct(target, flow), target)
@@ -228,7 +231,9 @@ class Gateway:
         return way
 
     async def _reach_direct(self, target: Target, flow: Flow) -> Channel:
+        flow.resolving = True
         channel = await self.dial_direct(target)
+        flow.resolving = False
         flow.address = parse_address(channel.sock.getpeername()[0])
         return channel
 
