@@ -96,7 +96,7 @@ def serve(context: typer.Context) -> None:
     from oriel.cli.serve import serve as serve_home
     from oriel.host.layout import Home
 
-    options = _serve_options(context.args)
+    options, flags = _serve_options(context.args)
     output = Output(json=options.json)
 
     def ready(url: str) -> None:
@@ -106,7 +106,7 @@ def serve(context: typer.Context) -> None:
             os.write(options.ready_fd, f"{url}\n".encode())
             os.close(options.ready_fd)
 
-    asyncio.run(serve_home(Home(options.home.resolve()), vars(options), ready=ready))
+    asyncio.run(serve_home(Home(options.home.resolve()), flags, ready=ready))
 
 
 class _Parser(argparse.ArgumentParser):
@@ -116,7 +116,8 @@ class _Parser(argparse.ArgumentParser):
         raise typer.BadParameter(message)
 
 
-def _serve_options(arguments: list[str]) -> argparse.Namespace:
+def _serve_options(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, str | None]]:
+    """The command's own options, and the settings' flags as text."""
     from oriel.host.layout import default_home
     from oriel.host.settings import add_flags
 
@@ -127,7 +128,9 @@ def _serve_options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout, once ready")
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
     add_flags(parser)
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    own = ("home", "json", "ready_fd")
+    return options, {name: value for name, value in vars(options).items() if name not in own}
 
 
 def bench(
@@ -139,11 +142,7 @@ def bench(
 
     known = sorted(path.stem for path in (CHECKOUT / "bench").glob("[!_]*.py"))
     if name not in known:
-        hint = (
-            f"there are: {', '.join(known)}"
-            if known
-            else "benchmarks are part of the source, not of an installation"
-        )
+        hint = f"there are: {', '.join(known)}" if known else "run it from a checkout of the source"
         raise NotFoundError(f"no benchmark is called {name!r}", hint=hint)
     argv = [sys.executable, "-m", f"bench.{name}", *(["--json"] if json else [])]
     return subprocess.run(argv, cwd=CHECKOUT, check=False).returncode

@@ -76,7 +76,7 @@ def check(proxy: ProxyArgument, json: JsonFlag = False, home: HomeOption = None)
     with connect(home) as oriel:
         result = oriel.proxies.check(proxy)
     Output(json=json).table(result, ("FIELD", "VALUE"), list(result.items()))
-    return DONE if result.get("ok") else FAILED
+    return FAILED if result.get("problem") else DONE
 
 
 @app.command()
