@@ -9,10 +9,17 @@ from oriel.egress.failure import DeniedError, UnreachableError, UpstreamError
 from oriel.egress.flow import Flow
 from oriel.egress.forward import Forwarder
 from oriel.egress.gateway import Gateway
-from oriel.egress.head import MAX_HEAD, Body, HeadError, RequestHead, parse_request
+from oriel.egress.head import (
+    MAX_HEAD,
+    BadTargetError,
+    Body,
+    HeadError,
+    RequestHead,
+    parse_request,
+    target_of,
+)
 from oriel.egress.pages import error_response
 from oriel.egress.policy import Reason
-from oriel.egress.target import TargetError, parse_authority
 from oriel.egress.tunnel import run_tunnel
 
 __all__ = ["serve_explicit"]
@@ -61,11 +68,9 @@ async def _conversation(gateway: Gateway, flow: Flow) -> None:
             gateway.report_access(flow)
         except TimeoutError:
             return
-        except (HeadError, HeadTooLargeError, TargetError) as error:
-            status = error.status if isinstance(error, HeadError) else 400
-            detail = "the head is too large" if isinstance(error, HeadTooLargeError) else str(error)
-            denied = gateway.denied(Reason.BAD_REQUEST, "", detail=detail)
-            await _refuse(flow.guest, denied, status, head, quiet=forwarder.began_answering)
+        except (HeadError, HeadTooLargeError) as error:
+            denied = _as_denial(gateway, error)
+            await _refuse(flow.guest, denied, denied.status, head, quiet=forwarder.began_answering)
             return
         except (DeniedError, UpstreamError, UnreachableError) as refusal:
             await _refuse(flow.guest, refusal, refusal.status, head, quiet=forwarder.began_answering)
@@ -78,15 +83,18 @@ async def _conversation(gateway: Gateway, flow: Flow) -> None:
 async def _connect(gateway: Gateway, flow: Flow, head: RequestHead) -> None:
     if head.framing.body is not Body.NONE:
         raise HeadError("a CONNECT has no body")
-    try:
-        target = parse_authority(head.target.decode("ascii"))
-    except (TargetError, UnicodeDecodeError) as error:
-        shown = head.target.decode("ascii", "replace")[:100]
-        raise gateway.denied(Reason.BAD_TARGET, shown, detail=str(error), status=400) from error
-    way = await gateway.reach(target, flow)
+    way = await gateway.reach(target_of(head.target), flow)
     flow.upstream = way.channel
     await flow.guest.write(ESTABLISHED)
     await run_tunnel(flow, way.channel)
+
+
+def _as_denial(gateway: Gateway, error: HeadError | HeadTooLargeError) -> DeniedError:
+    if isinstance(error, BadTargetError):
+        return gateway.denied(Reason.BAD_TARGET, error.authority, detail=str(error), status=error.status)
+    if isinstance(error, HeadTooLargeError):
+        return gateway.denied(Reason.BAD_REQUEST, "", detail="the head is too large", status=431)
+    return gateway.denied(Reason.BAD_REQUEST, "", detail=str(error), status=error.status)
 
 
 async def _refuse(

@@ -16,6 +16,7 @@ from oriel.egress.target import Target, TargetError, parse_authority
 
 __all__ = [
     "MAX_HEAD",
+    "BadTargetError",
     "Body",
     "Framing",
     "HeadError",
@@ -28,6 +29,7 @@ __all__ = [
     "parse_response",
     "request_target",
     "response_framing",
+    "target_of",
 ]
 
 MAX_HEAD = 64 << 10  # bytes; Chrome itself stops at 256 KiB, most servers at 8 to 64
@@ -56,6 +58,14 @@ class HeadError(ValueError):
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
         self.status = status
+
+
+class BadTargetError(HeadError):
+    """The target's host or port is not spelled as one. `authority` is what stood there, cut short."""
+
+    def __init__(self, message: str, authority: bytes) -> None:
+        super().__init__(message)
+        self.authority = authority.decode("ascii", "replace")[:100]
 
 
 class Body(Enum):
@@ -136,12 +146,19 @@ def request_target(head: RequestHead) -> tuple[Target, bytes]:
         raise HeadError("this is a proxy: the target must begin with http://, or be asked for by CONNECT")
     if match.end() != len(head.target):
         raise HeadError("the target must not have a fragment")
-    try:
-        target = parse_authority(match[1].decode("ascii"), default_port=80)
-    except (TargetError, UnicodeDecodeError) as error:
-        raise HeadError(str(error) if isinstance(error, TargetError) else "the host is not ASCII") from error
+    target = target_of(match[1], default_port=80)
     path = match[2] or (b"*" if head.method == b"OPTIONS" else b"/")
     return target, path if path[:1] in b"/*" else b"/" + path
+
+
+def target_of(authority: bytes, *, default_port: int | None = None) -> Target:
+    """`host:port` as a Target. BadTargetError."""
+    try:
+        return parse_authority(authority.decode("ascii"), default_port=default_port)
+    except TargetError as error:
+        raise BadTargetError(str(error), authority) from error
+    except UnicodeDecodeError as error:
+        raise BadTargetError("the host is not ASCII", authority) from error
 
 
 def response_framing(request_method: bytes, head: ResponseHead) -> Framing:
