@@ -1,0 +1,165 @@
+"""A guest's agent without a guest: the verbs of docs/internals.md on things in memory. Runs no program."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from oriel.model import wire
+from oriel.model.errors import NotFoundError, OrielError
+from tests.fakes.rfb import FakeScreen
+
+STDIN, STDOUT, STDERR, EXIT, RESIZE, SIGNAL = range(6)
+
+
+@dataclass
+class FakeAgent:
+    """`asked`: every verb with its arguments, in order. `programs` that exec knows: echo, cat, false, env,
+    sleep, flood; anything else is not found (127)."""
+
+    screen: FakeScreen
+    files: dict[str, bytes] = field(default_factory=dict)
+    clipboard: str = ""
+    asked: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+    ended: list[list[str]] = field(default_factory=list)  # commands whose caller went away
+    cursor: tuple[int, int] = (0, 0)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection, after the keeper has let it through."""
+        handlers = {
+            name.removeprefix("on_"): self._noting(name) for name in dir(self) if name.startswith("on_")
+        }
+        await wire.handle_connection(reader, writer, handlers, on_unknown_error=lambda e: OrielError(repr(e)))
+
+    def _noting(self, name: str) -> wire.Handler:
+        handle = getattr(self, name)
+
+        async def noted(call: wire.Call) -> Mapping[str, Any] | None:
+            self.asked.append((call.verb, dict(call.args)))
+            return await handle(call)
+
+        return noted
+
+    async def on_screenshot(self, call: wire.Call) -> None:
+        screen = self.screen
+        await call.answer(
+            {"width": screen.width, "height": screen.height, "stride": 4 * screen.width, "format": "BGRX"}
+        )
+        call.writer.write(bytes(screen.pixels))
+        await call.writer.drain()
+
+    async def on_cursor(self, _call: wire.Call) -> dict:
+        return {"x": self.cursor[0], "y": self.cursor[1]}
+
+    async def on_input(self, call: wire.Call) -> dict:
+        for event in call.args["events"]:
+            if event["type"] == "move":
+                self.cursor = (event["x"], event["y"])
+            await self.screen.note(tuple(event.values()))
+        return {}
+
+    async def on_clipboard_get(self, _call: wire.Call) -> dict:
+        return {"text": self.clipboard}
+
+    async def on_clipboard_set(self, call: wire.Call) -> dict:
+        self.clipboard = call.args["text"]
+        return {}
+
+    async def on_windows(self, _call: wire.Call) -> dict:
+        return {"windows": [{"id": 1, "kind": "terminal"}, {"id": 2, "kind": "browser"}]}
+
+    async def on_units(self, _call: wire.Call) -> dict:
+        return {"units": [{"name": "x11vnc.service", "active": "active", "restarts": 0}], "boot_id": "fake"}
+
+    async def on_file_read(self, call: wire.Call) -> None:
+        data = self._file(call.args["path"])
+        await call.answer({"size": len(data), "mode": 0o644, "mtime": 0})
+        call.writer.write(data)
+        await call.writer.drain()
+
+    async def on_file_write(self, call: wire.Call) -> None:
+        await call.answer({})
+        size = call.args["size"]
+        data = b"".join([piece async for piece in wire.read_chunks(call.reader, size)])
+        self.files[call.args["path"]] = data
+        await wire.write_line(call.writer, {"ok": True})
+
+    async def on_file_list(self, call: wire.Call) -> dict:
+        folder = call.args["path"].rstrip("/") + "/"
+        names = [path.removeprefix(folder) for path in self.files if path.startswith(folder)]
+        return {"entries": [{"name": name, "type": "file", "size": 0} for name in sorted(names)]}
+
+    async def on_file_delete(self, call: wire.Call) -> dict:
+        self._file(call.args["path"])
+        del self.files[call.args["path"]]
+        return {}
+
+    def _file(self, path: str) -> bytes:
+        if path not in self.files:
+            raise NotFoundError(f"there is no {path}")
+        return self.files[path]
+
+    async def on_exec(self, call: wire.Call) -> None:
+        await call.answer({"pid": 4711})
+        argv = list(call.args["argv"])
+        try:
+            code, timed_out = await self._run(argv, call)
+        except (ConnectionError, asyncio.IncompleteReadError, OrielError):
+            self.ended.append(argv)
+            return
+        ended = {"exit_code": code, "timed_out": timed_out}
+        await wire.write_frame(call.writer, EXIT, json.dumps(ended).encode())
+
+    async def _run(self, argv: list[str], call: wire.Call) -> tuple[int, bool]:
+        program = argv[0].rpartition("/")[2]
+
+        async def say(text: bytes, channel: int = STDOUT) -> None:
+            await wire.write_frame(call.writer, channel, text)
+
+        if call.args.get("tty") or program == "cat":
+            return await self._echo(call), False
+        if program == "echo":
+            await say(" ".join(argv[1:]).encode() + b"\n")
+        elif program == "env":
+            await say("".join(f"{k}={v}\n" for k, v in (call.args.get("env") or {}).items()).encode())
+        elif program == "flood":
+            for _ in range(int(argv[1])):
+                await say(b"x" * 65536)
+        elif program == "sleep":
+            return await self._sleep(float(argv[1]), call)
+        elif program == "false":
+            await say(b"no\xff\n", STDERR)
+            return 1, False
+        else:
+            await say(f"{program}: command not found\n".encode(), STDERR)
+            return 127, False
+        return 0, False
+
+    async def _echo(self, call: wire.Call) -> int:
+        while True:
+            frame = await wire.read_frame(call.reader)
+            if frame is None:
+                raise ConnectionError
+            channel, payload = frame
+            if channel == STDIN and not payload:
+                return 0
+            if channel == STDIN:
+                await wire.write_frame(call.writer, STDOUT, payload)
+            elif channel == SIGNAL:
+                return 128 + int(json.loads(payload)["signal"])
+
+    async def _sleep(self, seconds: float, call: wire.Call) -> tuple[int, bool]:
+        limit = call.args.get("timeout_s") or seconds
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(min(seconds, limit)):
+                while await wire.read_frame(call.reader) is not None:
+                    continue
+        except TimeoutError:
+            timed_out = time.monotonic() - began < seconds - 0.001 and limit < seconds
+            return (124 if timed_out else 0), timed_out
+        raise ConnectionError
