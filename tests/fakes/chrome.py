@@ -19,7 +19,8 @@ async def serve_chrome(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
             {"Browser": "Fake/1", "webSocketDebuggerUrl": f"ws://127.0.0.1:9222{ENDPOINT}"}
         ).encode()
         writer.write(
-            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+            + body
         )
         await writer.drain()
         return
@@ -32,7 +33,9 @@ async def serve_chrome(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
                 protocol.send_response(protocol.accept(event))
             elif isinstance(event, Frame) and event.opcode is Opcode.TEXT:
                 asked = json.loads(bytes(event.data))
-                protocol.send_text(json.dumps({"id": asked["id"], "result": {"echo": asked["method"]}}).encode())
+                protocol.send_text(
+                    json.dumps({"id": asked["id"], "result": {"echo": asked["method"]}}).encode()
+                )
         for data in protocol.data_to_send():
             writer.write(data)
         await writer.drain()

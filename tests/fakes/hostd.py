@@ -55,7 +55,7 @@ class FakeDesktop:
     fail_start: OrielError | None = None
     fail_remove: OrielError | None = None
     hold: asyncio.Event = field(default_factory=asyncio.Event)
-    news: asyncio.Condition = field(default_factory=asyncio.Condition)
+    followers: set[asyncio.Event] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.hold.set()
@@ -90,8 +90,8 @@ class FakeDesktop:
             "seq": len(self.events) + 1, "at": utc_now(), "desktop": self.spec.id, "kind": kind,
             "message": message, "data": data,
         })  # fmt: skip
-        async with self.news:
-            self.news.notify_all()
+        for news in self.followers:
+            news.set()
 
     async def become(self, state: State, **data: Any) -> None:
         self.state = state
@@ -120,7 +120,13 @@ class FakeDesktop:
             self._connections.discard(task)
 
     async def on_hello(self, _call: wire.Call) -> dict:
-        return {"id": self.spec.id, "pid": 1, "version": "fake", "state": str(self.state), "seq": len(self.events)}
+        return {
+            "id": self.spec.id,
+            "pid": 1,
+            "version": "fake",
+            "state": str(self.state),
+            "seq": len(self.events),
+        }
 
     async def on_inspect(self, _call: wire.Call) -> dict:
         egress = {"mode": "none", "proxy": ""} if self.egress is None else {
@@ -182,23 +188,20 @@ class FakeDesktop:
     async def on_events(self, call: wire.Call) -> None:
         await call.answer({})
         sent = call.args["after"]
-        gone = asyncio.create_task(call.reader.read())
+        news = asyncio.Event()
+        self.followers.add(news)
+        caller = asyncio.create_task(call.reader.read())
+        caller.add_done_callback(lambda _: news.set())
         try:
-            while not gone.done():
+            while not caller.done():
+                news.clear()
                 for event in self.events[sent:]:
                     await wire.write_line(call.writer, event)
                     sent = event["seq"]
-                async with self.news:
-                    if len(self.events) == sent:
-                        waiting = asyncio.create_task(self._until_news())
-                        await asyncio.wait([waiting, gone], return_when=asyncio.FIRST_COMPLETED)
-                        waiting.cancel()
+                await news.wait()
         finally:
-            gone.cancel()
-
-    async def _until_news(self) -> None:
-        async with self.news:
-            await self.news.wait()
+            self.followers.discard(news)
+            caller.cancel()
 
     async def on_agent(self, call: wire.Call) -> None:
         await self._relay(call, self.agent.serve)
@@ -271,7 +274,12 @@ class FakeHost:
             )
 
     async def on_hello(self, _call: wire.Call) -> dict:
-        return {"version": oriel.__version__, "pid": 1, "home": str(self.home.root), "runtimes": self.runtimes}
+        return {
+            "version": oriel.__version__,
+            "pid": 1,
+            "home": str(self.home.root),
+            "runtimes": self.runtimes,
+        }
 
     async def on_create(self, call: wire.Call) -> dict:
         if self.fail_create is not None:

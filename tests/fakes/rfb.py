@@ -62,7 +62,7 @@ async def serve_rfb(screen: FakeScreen, reader: asyncio.StreamReader, writer: as
     name = b"fake desktop"
     form = struct.pack(">BBBBHHHBBBxxx", 32, 24, 0, 1, 255, 255, 255, 16, 8, 0)
     writer.write(struct.pack(">HH", screen.width, screen.height) + form + struct.pack(">I", len(name)) + name)
-    wanted: asyncio.Queue[bool] = asyncio.Queue()
+    wanted = Wanted()
     painter = asyncio.create_task(_paint(screen, writer, wanted))
     try:
         while True:
@@ -74,7 +74,15 @@ async def serve_rfb(screen: FakeScreen, reader: asyncio.StreamReader, writer: as
         await asyncio.gather(painter, return_exceptions=True)
 
 
-async def _message(screen: FakeScreen, reader: asyncio.StreamReader, wanted: asyncio.Queue[bool]) -> None:
+@dataclass
+class Wanted:
+    """The update requests not answered yet: `at_once` is one that is not incremental."""
+
+    at_once: bool = False
+    when_changed: bool = False
+
+
+async def _message(screen: FakeScreen, reader: asyncio.StreamReader, wanted: Wanted) -> None:
     kind = (await reader.readexactly(1))[0]
     if kind == 2:
         _, count = struct.unpack(">BH", await reader.readexactly(3))
@@ -88,7 +96,10 @@ async def _message(screen: FakeScreen, reader: asyncio.StreamReader, wanted: asy
     else:
         body = await reader.readexactly(CLIENT_LENGTHS[kind] - 1)
         if kind == 3:
-            wanted.put_nowait(bool(body[0]))
+            async with screen.changed:
+                wanted.when_changed |= bool(body[0])
+                wanted.at_once |= not body[0]
+                screen.changed.notify_all()
         elif kind == 4:
             await screen.note(("key", struct.unpack(">I", body[3:])[0], bool(body[0])))
         elif kind == 5:
@@ -96,13 +107,15 @@ async def _message(screen: FakeScreen, reader: asyncio.StreamReader, wanted: asy
             await screen.note(("pointer", x, y, buttons))
 
 
-async def _paint(screen: FakeScreen, writer: asyncio.StreamWriter, wanted: asyncio.Queue[bool]) -> None:
+async def _paint(screen: FakeScreen, writer: asyncio.StreamWriter, wanted: Wanted) -> None:
     """A whole raw picture for each request; for an incremental one only once something has changed."""
     sent = 0
     while True:
-        incremental = await wanted.get()
         async with screen.changed:
-            await screen.changed.wait_for(lambda inc=incremental: not inc or screen.version > sent)
+            await screen.changed.wait_for(
+                lambda: wanted.at_once or (wanted.when_changed and screen.version > sent)  # noqa: B023 - the latest
+            )
+            wanted.at_once = wanted.when_changed = False
         sent = screen.version
         head = struct.pack(">BxHHHHHi", 0, 1, 0, 0, screen.width, screen.height, 0)
         writer.write(head + bytes(screen.pixels))

@@ -44,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--listen-fd and --url belong together")
     root = (options.home or default_home()).resolve()
     configure("info")
+    os.umask(0o077)
     try:
         flags = {
             name: value for name, value in vars(options).items() if name in Settings.__dataclass_fields__

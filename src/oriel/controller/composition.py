@@ -35,7 +35,7 @@ from oriel.host.records import write_process
 from oriel.host.settings import Settings
 from oriel.model.errors import HostError, OrielError, StateError
 
-__all__ = ["Address", "assemble", "serve"]
+__all__ = ["Address", "Server", "assemble", "serve"]
 
 GRACE_S = 3  # for answers under way when we stop
 TRIM_EVERY_S = 600.0
@@ -111,27 +111,38 @@ async def assemble(home: Home, settings: Settings, url: str) -> AsyncIterator[Pa
         yield parts
 
 
-async def serve(home: Home, settings: Settings, address: Address) -> None:
-    """Serve until SIGTERM or SIGINT. Desktops go on without us."""
-    async with assemble(home, settings, address.url) as parts:
-        server = _Server(
+class Server(uvicorn.Server):
+    """uvicorn over `parts`. `stop` ends it, streams first: they never end by themselves."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        super().__init__(
             uvicorn.Config(
                 build_app(parts), log_config=None, access_log=False, server_header=False,
-                proxy_headers=False, lifespan="off", ws_max_size=16 << 20, ws_max_queue=8,
-                ws_per_message_deflate=False, ws_ping_interval=PING_S, ws_ping_timeout=PING_S,
-                timeout_graceful_shutdown=GRACE_S, http="httptools", ws="websockets-sansio",
+                proxy_headers=False, lifespan="off", ws_max_size=16 << 20, ws_per_message_deflate=False,
+                ws_ping_interval=PING_S, ws_ping_timeout=PING_S, timeout_graceful_shutdown=GRACE_S,
+                http="httptools", ws="websockets-sansio",
             )
         )  # fmt: skip
 
-        def stop() -> None:
-            server.should_exit = True
-            # Streams never end by themselves, and uvicorn waits for them.
-            parts.bus.close()
-            parts.live.close()
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the composition's."""
+        yield
 
+    def stop(self) -> None:
+        self.should_exit = True
+        self._parts.bus.close()
+        self._parts.live.close()
+
+
+async def serve(home: Home, settings: Settings, address: Address) -> None:
+    """Serve until SIGTERM or SIGINT. Desktops go on without us."""
+    async with assemble(home, settings, address.url) as parts:
+        server = Server(parts)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop)
+            loop.add_signal_handler(number, server.stop)
         write_process(home.controller_record, url=address.url)
         _LOG.info("serving", url=address.url, home=str(home.root))
         try:
@@ -139,14 +150,6 @@ async def serve(home: Home, settings: Settings, address: Address) -> None:
         finally:
             home.controller_record.unlink(missing_ok=True)
     _LOG.info("stopped")
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: stopping is ours."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 @contextlib.asynccontextmanager
