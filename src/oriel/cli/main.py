@@ -31,6 +31,10 @@ def run(arguments: Sequence[str]) -> int:
         # The reader (head, less) has gone; nothing more may be written, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    except ExceptionGroup as group:
+        # Tasks side by side fail together; an error of ours among them is what people can act on.
+        ours, others = group.split(OrielError)
+        return output.error(record(group) if others or ours is None else _first(ours))
     except Exception as error:  # the boundary: a traceback is for the log, not for people
         return output.error(record(error))
 
@@ -50,6 +54,14 @@ def _invoke(arguments: list[str], output: Output) -> int:
     except typer.Abort as error:
         raise KeyboardInterrupt from error
     return status if isinstance(status, int) else DONE
+
+
+def _first(group: BaseExceptionGroup[OrielError]) -> OrielError:
+    leaf: BaseException = group
+    while isinstance(leaf, BaseExceptionGroup):
+        leaf = leaf.exceptions[0]
+    assert isinstance(leaf, OrielError)  # noqa: S101 - for mypy: the group was split by it
+    return leaf
 
 
 def _usage(error: TyperException, output: Output) -> None:
