@@ -145,6 +145,7 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     write_process(home.serve_record, url=url)
+    failure: LaunchError | None = None
     try:
         async with asyncio.TaskGroup() as group:
             for part in parts:
@@ -152,17 +153,16 @@ async def serve(
             group.create_task(_stop_in_reverse(stopping, parts))
             try:
                 await _until_ready(url, stopping, parts)
-            except LaunchError:
-                # The parts end in order before the failure leaves the group.
+                if ready and not stopping.is_set():
+                    ready(url)
+            except LaunchError as error:
+                failure = error
                 stopping.set()
-                raise
-            if ready and not stopping.is_set():
-                ready(url)
-    except* LaunchError as failures:
-        raise failures.exceptions[0] from None
     finally:
         home.serve_record.unlink(missing_ok=True)
         listener.close()
+    if failure is not None:
+        raise failure
 
 
 async def _parts(
@@ -176,7 +176,7 @@ async def _parts(
     controller = [
         *_as_account(account),
         *(python, "-m", "oriel.controller", "--home", str(home.root)),
-        *("--listen-fd", str(listener.fileno()), "--listen-url", url, f"--web-directory={root / 'web/dist'}"),
+        *("--listen-fd", str(listener.fileno()), "--url", url, f"--web-directory={root / 'web/dist'}"),
     ]
     # By environment, not as arguments: a database's address may hold a password.
     settings = {name: value for name, value in os.environ.items() if name.startswith("ORIEL_")}
@@ -201,25 +201,32 @@ async def _stop_in_reverse(stopping: asyncio.Event, parts: Sequence[Part]) -> No
 
 
 async def _until_ready(url: str, stopping: asyncio.Event, parts: Sequence[Part]) -> None:
-    """Until /readyz answers 200. Connections wait in the backlog, so a try is rarely repeated."""
-    said = "no answer"
+    """Until /readyz answers 200. A part that ends before that is not waited for again."""
+    answer = asyncio.create_task(_readyz(url, stopping))
+    ends = [asyncio.create_task(part.first_end.wait()) for part in parts]
     try:
-        async with (
-            asyncio.timeout(READY_DEADLINE_S),
-            httpx.AsyncClient(trust_env=False, timeout=READY_DEADLINE_S) as http,
-        ):
-            while not stopping.is_set():
-                try:
-                    answer = await http.get(f"{url}/readyz")
-                    if answer.status_code == httpx.codes.OK:
-                        return
-                    said = answer.text[:500]
-                except httpx.TransportError as error:
-                    said = str(error)
-                # "Not yet" was its own answer: hostd may still be starting.
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(0.1):
-                        await stopping.wait()
+        async with asyncio.timeout(READY_DEADLINE_S):
+            await asyncio.wait([answer, *ends], return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done() and not stopping.is_set():
+            ended = next(part for part in parts if part.first_end.is_set())
+            raise LaunchError(f"{ended.name} ended before it was ready\n{tail(ended.log, 1500)}")
     except TimeoutError:
         logs = "\n".join(f"--- {part.log}\n{tail(part.log, 1500)}" for part in parts)
-        raise LaunchError(f"not ready within {READY_DEADLINE_S:g} s: {said}\n{logs}") from None
+        raise LaunchError(f"not ready within {READY_DEADLINE_S:g} s\n{logs}") from None
+    finally:
+        for task in (answer, *ends):
+            task.cancel()
+        await asyncio.gather(answer, *ends, return_exceptions=True)
+
+
+async def _readyz(url: str, stopping: asyncio.Event) -> None:
+    """Connections wait in the backlog, so a question is rarely repeated."""
+    async with httpx.AsyncClient(trust_env=False, timeout=READY_DEADLINE_S) as http:
+        while not stopping.is_set():
+            with contextlib.suppress(httpx.TransportError):
+                if (await http.get(f"{url}/readyz")).status_code == httpx.codes.OK:
+                    return
+            # "Not yet" was its own answer: hostd may still be starting.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await stopping.wait()

@@ -28,6 +28,7 @@ class Part:
     env: Mapping[str, str] = field(default_factory=dict, repr=False)  # added to the base environment
     pass_fds: tuple[int, ...] = ()
     process: asyncio.subprocess.Process | None = field(default=None, repr=False)
+    first_end: asyncio.Event = field(default_factory=asyncio.Event, repr=False)  # it has ended at least once
 
     async def keep(self, stopping: asyncio.Event) -> None:
         """Start it, and again whenever it ends, until `stopping`. Quick deaths are spaced out."""
@@ -36,6 +37,7 @@ class Part:
         while not stopping.is_set():
             began = loop.time()
             code = await self._run_once()
+            self.first_end.set()
             if stopping.is_set():
                 return
             if loop.time() - began > STEADY_S:
