@@ -79,7 +79,7 @@ class Board:
 
 def kernel_command_line(*extra: str) -> str:
     """A panic ends the machine instead of leaving it dead; the console is the serial port."""
-    return " ".join(("console=ttyS0", "panic=-1", "quiet", *extra))
+    return " ".join(("console=ttyS0", "panic=-1", "net.ifnames=0", "quiet", *extra))
 
 
 def trial_argv(board: Board, kernel: int, initrd: int) -> list[str]:
