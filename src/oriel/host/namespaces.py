@@ -107,7 +107,9 @@ class NetnsSockets:
             raise UnavailableError(f"{where} did not answer within {deadline_s:g} s") from error
         except OSError as error:
             sock.close()
-            raise UnavailableError(f"{where} cannot be reached: {error.strerror}") from error
+            # asyncio puts a sentence of its own into strerror.
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise UnavailableError(f"{where} cannot be reached: {reason}") from error
         except BaseException:
             sock.close()
             raise
