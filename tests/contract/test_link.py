@@ -54,7 +54,8 @@ def test_a_link_torn_by_kill_minus_nine_is_removed_whole_and_made_again(
 ) -> None:
     program = (
         "import asyncio, sys; from oriel.network.link import make_link; "
-        "from oriel.model.spec import Runtime; print(flush=True); asyncio.run(make_link(sys.argv[1], Runtime.CONTAINER, 0))"
+        "from oriel.model.spec import Runtime; print(flush=True); "
+        "asyncio.run(make_link(sys.argv[1], Runtime.CONTAINER, 0))"
     )
     maker = subprocess.Popen(
         [sys.executable, "-c", program, desktop_id],
@@ -125,7 +126,7 @@ def test_the_main_thread_never_leaves_its_namespace(desktop_id: str) -> None:
         before = NAMESPACE.readlink()
         link = await make_link(desktop_id, Runtime.QEMU, 0)
         inside = await NetnsSockets.open(link.netns)
-        assert await inside.call(lambda: NAMESPACE.readlink()) != before
+        assert await inside.call(NAMESPACE.readlink) != before
         assert NAMESPACE.readlink() == before
         inside.close()
         await remove_link(desktop_id)
