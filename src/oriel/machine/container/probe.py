@@ -10,7 +10,7 @@ from pathlib import Path
 
 from oriel.host import process
 from oriel.host.layout import NETNS_DIRECTORY
-from oriel.host.namespaces import create_netns, delete_netns
+from oriel.host.namespaces import create_netns, delete_netns, list_netns
 from oriel.machine.container.driver import ContainerDriver
 from oriel.machine.driver import ImageFiles, MachineSpec, Probe
 from oriel.model.errors import LaunchError, OrielError
@@ -22,6 +22,7 @@ __all__ = ["probe"]
 NEEDED = ("systemd-nspawn", "nsenter", "unshare", "ip", "nft", "resize2fs", "e2fsck")
 PACKAGES = "apt install systemd-container iproute2 nftables e2fsprogs util-linux"
 DEADLINE_S = 20
+PREFIX = "oriel-probe-"  # of the namespace's name; the pid follows
 UNUSED_SLOT = 0  # slots of desktops begin at 1
 
 
@@ -48,9 +49,16 @@ def _no(detail: str, hint: str) -> Probe:
     return Probe(False, Isolation.CONTAINER, detail, hint)
 
 
+def _forget_killed_probes() -> None:
+    for name in list_netns(PREFIX):
+        if not Path("/proc", name.removeprefix(PREFIX)).exists():
+            delete_netns(NETNS_DIRECTORY / name)
+
+
 async def _run_true(image: ImageFiles) -> None:
-    netns = NETNS_DIRECTORY / f"oriel-probe-{os.getpid()}"
-    with tempfile.TemporaryDirectory(prefix="oriel-probe-") as scratch:
+    _forget_killed_probes()
+    netns = NETNS_DIRECTORY / f"{PREFIX}{os.getpid()}"
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as scratch:
         spec = _spec(image, Path(scratch), Link(netns=netns, device="", guest_netns=netns))
         driver = ContainerDriver()
         try:
