@@ -324,7 +324,8 @@ class FakeHost:
         if call.args["recipe"] != "default":
             raise NotFoundError(f"there is no recipe {call.args['recipe']}")
         await call.answer({})
-        for line in ({"phase": "base", "message": "packages"}, {"phase": "done", "message": "", "done": True, "image": IMAGE}):  # fmt: skip
+        done = {"phase": "done", "message": "", "done": True, "image": IMAGE}
+        for line in ({"phase": "base", "message": "packages"}, done):
             await wire.write_line(call.writer, line)
 
     async def on_image_delete(self, call: wire.Call) -> dict:

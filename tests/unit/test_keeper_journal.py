@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import resource
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from oriel.keeper import journal as journal_module
 from oriel.keeper.journal import Journal, read_events, read_ledger
@@ -79,6 +82,35 @@ def test_a_damaged_line_in_the_middle_is_passed_over(path: Path) -> None:
     )
     ledger = read_ledger(path)
     assert (ledger.seq, ledger.state) == (2, State.RUNNING)
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.binary(max_size=40),
+            st.fixed_dictionaries({
+                "seq": st.integers() | st.text(max_size=3), "at": st.just("t"), "desktop": st.just(ID),
+                "kind": st.sampled_from([
+                    "state.running", "state.nonsense", "step.link", "machine.started", "gateway.started",
+                    "keeper.started", "journal.compacted", "desktop.gone", "",
+                ]),
+                "message": st.just(""),
+                "data": st.dictionaries(st.sampled_from(["seconds", "error", "pid", "state", "slot"]),
+                                        st.none() | st.integers() | st.text(max_size=5)) | st.none(),
+            }).map(lambda value: json.dumps(value).encode()),
+        ),
+        max_size=8,
+    )
+)  # fmt: skip
+def test_whatever_stands_in_the_file_it_opens_and_goes_on(lines: list[bytes]) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "journal.jsonl"
+        path.write_bytes(b"\n".join(lines))
+        journal = Journal(path, ID)
+        seq = journal.record("agent.announced").seq
+        journal.close()
+        assert read_ledger(path).seq == seq
+        assert kinds(path)[-1] == "agent.announced"
 
 
 def test_no_file_is_an_empty_ledger(path: Path) -> None:

@@ -94,7 +94,14 @@ async def assemble(home: Home, settings: Settings, url: str) -> AsyncIterator[Pa
         stack.push_async_callback(stills.close)
         group = await stack.enter_async_context(_background())
         supervisor = Supervisor(
-            group, database=database, fleet=fleet, vault=vault, live=live, tickets=tickets, settings=settings
+            group,
+            bus=bus,
+            database=database,
+            fleet=fleet,
+            vault=vault,
+            live=live,
+            tickets=tickets,
+            settings=settings,
         )
         parts = Parts(
             settings=settings, url=url, web=settings.web_directory or CHECKOUT / "web/dist",

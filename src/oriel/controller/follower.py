@@ -58,20 +58,28 @@ class Follower:
         if desktop is None:
             raise NotFoundError("this desktop is gone")
         told = await self._keeper.inspect()
-        seq = int(told.get("seq", 0))
         # A journal that is shorter than what we have read of it is another one.
-        after = desktop.journal_seq if desktop.journal_seq <= seq else 0
-        caught_up = seq == after
-        if caught_up:
+        after = desktop.journal_seq if desktop.journal_seq <= _seq(told) else 0
+        target = _seq(told)
+        settled = after == target
+        if settled:
             await self._met(told)
         async for event in self._keeper.events(after):
             await self._database.write(partial(_take, desktop_id=self._id, event=event))
-            if event.kind == "keeper.adopted" and caught_up:
-                await self._met(await self._keeper.inspect())
-            if not caught_up and event.seq >= seq:
-                caught_up = True
-                await self._met(await self._keeper.inspect())
+            if event.kind == "keeper.adopted":
+                settled, target = False, event.seq
+            if not settled and event.seq >= target:
+                # What the keeper is can be compared with what we know only when all before it was read.
+                told = await self._keeper.inspect()
+                target = _seq(told)
+                if event.seq >= target:
+                    await self._met(told)
+                    settled = True
         return True
+
+
+def _seq(told: Mapping[str, Any]) -> int:
+    return int(told.get("seq", 0))
 
 
 def _take(transaction: Transaction, desktop_id: str, event: Event) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection
 
+from oriel.controller.bus import Bus, Subscription
 from oriel.controller.follower import Follower
 from oriel.controller.live import Live
 from oriel.controller.problems import neutral
@@ -31,6 +32,7 @@ from oriel.model.state import State, check_transition
 __all__ = ["Supervisor"]
 
 RETRY_S = 2.0
+JOURNAL_LAG_S = 2.0
 _LOG = structlog.get_logger(__name__)
 _S = State
 
@@ -51,6 +53,7 @@ class Supervisor:
         self,
         group: asyncio.TaskGroup,
         *,
+        bus: Bus,
         database: Database,
         fleet: Fleet,
         vault: Vault,
@@ -59,6 +62,7 @@ class Supervisor:
         settings: Settings,
     ) -> None:
         self._group = group
+        self._bus = bus
         self._database = database
         self._fleet = fleet
         self._vault = vault
@@ -219,9 +223,25 @@ class Supervisor:
             if desktop.state is _S.CREATING:
                 await self._move(desktop_id, _S.STARTING)
             self._follow(desktop_id)
-            keeper = self._fleet.keeper(desktop_id)
-            timings = await keeper.start(deadline_s=self._settings.start_deadline_s)
+            with self._bus.subscribe(desktop=desktop_id) as news:
+                # The journal tells it in order, and more of it; the answer only comes first.
+                try:
+                    keeper = self._fleet.keeper(desktop_id)
+                    timings = await keeper.start(deadline_s=self._settings.start_deadline_s)
+                except OrielError:
+                    await self._told_by_journal(desktop_id, news)
+                    raise
+                await self._told_by_journal(desktop_id, news)
             await self._move(desktop_id, _S.RUNNING, timings=timings)
+
+    async def _told_by_journal(self, desktop_id: str, news: Subscription) -> None:
+        """Until its journal has said how the start ended, or seems to be unable to."""
+        try:
+            while (await self._get(desktop_id)).state is _S.STARTING:
+                if await news.next(JOURNAL_LAG_S) is None:
+                    return
+        except (TimeoutError, NotFoundError):
+            _LOG.info("a start ended and its journal did not say so", desktop=desktop_id)
 
     async def _shut_down(self, desktop_id: str) -> None:
         charge = self._charge(desktop_id)
