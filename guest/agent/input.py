@@ -153,12 +153,14 @@ class Input:
         """A text, in runs that fit the spare keys."""
         left = list(keysyms)
         while left:
-            count, reuses = await self._display.use(partial(self._keyboard.run_length, keysyms=left[:RUN]))
-            if reuses:
-                # A spare key is about to change its meaning: the reader must have come to its last use.
-                await focused_has_read(self._display)
-            run, left = left[:count], left[count:]
-            await self._display.use(partial(self._type_run, keysyms=run))
+            run = await self._display.use(partial(self._keyboard.first_run, keysyms=left[:RUN]))
+            now, left = left[: run.length], left[run.length :]
+            if run.rebinds:
+                await focused_has_read(self._display)  # the last keys, by the old mapping
+            if run.binds:
+                await self._display.use(partial(self._keyboard.keys_for, keysyms=now))
+                await focused_has_read(self._display)  # that the mapping is new
+            await self._display.use(partial(self._type_run, keysyms=now))
 
     def _type_run(self, display: Any, keysyms: list[int]) -> None:
         from Xlib import X

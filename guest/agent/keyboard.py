@@ -47,6 +47,15 @@ class Key:
 
 
 @dataclass(frozen=True)
+class Run:
+    """A beginning of a text: whether typing it `binds` spare keys, and `rebinds` some that had a meaning."""
+
+    length: int
+    binds: bool
+    rebinds: bool
+
+
+@dataclass(frozen=True)
 class _Mapping:
     """The keyboard mapping at one moment."""
 
@@ -64,7 +73,7 @@ class Keyboard:
     def keys_for(self, display: Any, keysyms: Iterable[int]) -> dict[int, Key]:
         """A key for each keysym; the missing ones are bound to spare keys, the longest unused first.
 
-        UnavailableError, with nothing bound, if there are more than `run_length` allows.
+        UnavailableError, with nothing bound, if there are more than `first_run` takes.
         """
         mapping = self._read(display)
         wanted = dict.fromkeys(keysyms)
@@ -85,11 +94,8 @@ class Keyboard:
             keys[keysym] = Key(code, shift=False)
         return keys
 
-    def run_length(self, display: Any, keysyms: Sequence[int]) -> tuple[int, bool]:
-        """How many of these, from the first, can have keys at the same time; at least one.
-
-        And whether a spare key must change its meaning for that.
-        """
+    def first_run(self, display: Any, keysyms: Sequence[int]) -> Run:
+        """As many of these, from the first, as can have keys at the same time; at least one."""
         mapping = self._read(display)
         most = len(mapping.spare) + len(self._bound.keys() - self.held.keys())
         special: set[int] = set()
@@ -98,11 +104,11 @@ class Keyboard:
             if keysym in mapping.keys and keysym not in self._bound:
                 continue
             if keysym not in special and len(special) >= most and index:
-                return index, len(missing) > len(mapping.spare)
+                return Run(index, bool(missing), len(missing) > len(mapping.spare))
             special.add(keysym)
             if keysym not in mapping.keys:
                 missing.add(keysym)
-        return len(keysyms), len(missing) > len(mapping.spare)
+        return Run(len(keysyms), bool(missing), len(missing) > len(mapping.spare))
 
     def _read(self, display: Any) -> _Mapping:
         """The mapping as it is now: x11vnc and others change it too."""

@@ -1,7 +1,9 @@
 """Whether the focused program has read all that was sent to it, so that keys may change their meaning.
 
 A program that takes part in _NET_WM_PING (EWMH; GTK, Qt, Chromium) answers in the order of its events.
-One that does not (xterm) is looked at from outside: it sleeps, and nothing waits in its sockets.
+Some do not (xterm), and some have a second connection to the display, whose events nobody answers for
+(Chromium's input method). So a program is also looked at from outside: it sleeps, and nothing waits in its
+sockets.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import contextlib
 import ctypes
 import fcntl
 import os
-import struct
+import socket
 import termios
 from pathlib import Path
 from typing import Any
@@ -26,17 +28,13 @@ PIDFD_GETFD = 438  # <asm-generic/unistd.h>: the same on every architecture sinc
 
 
 async def focused_has_read(display: Display) -> bool:
-    """Wait until it has; False after PATIENCE_S, or at once if no program can be told to have the focus."""
+    """Wait until it has; False after PATIENCE_S, or at once if no program is known to have the focus."""
     ping = _Ping(display)
     try:
         async with asyncio.timeout(PATIENCE_S):
             pid = await display.use(ping.send)
-            if pid is None:
-                await ping.answered.wait()
-                return True
-            while pid and not _rests(pid):  # noqa: ASYNC110 - another process tells us nothing by itself
-                await asyncio.sleep(LOOK_S)
-            return pid > 0
+            await ping.answered.wait()
+            return pid > 0 and await _come_to_rest(display, pid)
     except TimeoutError:
         return False
     finally:
@@ -51,8 +49,8 @@ class _Ping:
         self._window = 0
         self._atom = 0
 
-    def send(self, display: Any) -> int | None:
-        """None: it was asked and will answer. Else the process to look at, 0 if there is none."""
+    def send(self, display: Any) -> int:
+        """Ask, if it can answer; the focused program's process, 0 if there is none."""
         from Xlib import X
         from Xlib.error import XError
         from Xlib.protocol.event import ClientMessage
@@ -67,17 +65,21 @@ class _Ping:
         with contextlib.suppress(XError):  # the window may vanish meanwhile
             active = words(root, "_NET_ACTIVE_WINDOW")
             if not active or not active[0]:
+                self.lost()
                 return 0
             window = display.create_resource_object("window", active[0])
+            pid = next(iter(words(window, "_NET_WM_PID")), 0)
             if self._atom not in words(window, "WM_PROTOCOLS"):
-                return next(iter(words(window, "_NET_WM_PID")), 0)
+                self.lost()
+                return pid
             self._window = window.id
             # The answer is sent to the root, for whoever selects this.
             root.change_attributes(event_mask=X.SubstructureNotifyMask | X.PropertyChangeMask)
             self._display.listen(self)
             data = (32, [self._atom, X.CurrentTime, window.id, 0, 0])
             window.send_event(ClientMessage(window=window, client_type=protocols, data=data))
-            return None
+            return pid
+        self.lost()
         return 0
 
     def event(self, event: Any) -> None:
@@ -90,36 +92,62 @@ class _Ping:
         """Each event was looked at when it came."""
 
     def lost(self) -> None:
+        """Nobody will answer."""
         self._loop.call_soon_threadsafe(self.answered.set)
 
 
-def _rests(pid: int) -> bool:
-    """Whether a process waits with nothing left to read; also True if it has ended."""
+async def _come_to_rest(display: Display, pid: int) -> bool:
+    """Until a process sleeps with nothing left to read, and the display had no answer for it either."""
+    before = None
+    while True:
+        now = _rest(pid, display.socket_path)
+        if now is not None and now == before:
+            return True
+        before = now
+        # A program that waits for an answer of the display sleeps too. Here it gets it, and so it runs.
+        await display.use(lambda x: x.sync())
+        await asyncio.sleep(LOOK_S)
+
+
+def _rest(pid: int, server: Path) -> str | None:
+    """How often a sleeping process with nothing to read has slept; None if it runs, "" if it has ended."""
     try:
         watched = os.pidfd_open(pid)
-    except (ProcessLookupError, OSError):
-        return True
-    try:
-        numbers = [int(name) for name in os.listdir(f"/proc/{pid}/fd")]  # noqa: PTH208 - names are all we need
-        return _asleep(pid) and not any(_unread(watched, number) for number in numbers) and _asleep(pid)
     except OSError:
-        return True
+        return ""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+        if "State:\tS" not in status or _unread(pid, watched, server):
+            return None
+        return status[status.index("voluntary_ctxt_switches") :]
+    except OSError:
+        return ""
     finally:
         os.close(watched)
 
 
-def _asleep(pid: int) -> bool:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+def _unread(pid: int, watched: int, server: Path) -> bool:
+    """Whether the display has told the process something that it did not read yet."""
+    getfd = ctypes.CDLL(None).syscall
+    for entry in os.scandir(f"/proc/{pid}/fd"):
+        if not str(Path(entry.path).readlink()).startswith("socket:"):
+            continue
+        ours = getfd(PIDFD_GETFD, watched, int(entry.name), 0)
+        if ours < 0:
+            continue  # closed meanwhile
+        with socket.socket(fileno=ours) as theirs:
+            waiting = fcntl.ioctl(ours, termios.FIONREAD, bytes(4)) if _leads_to(theirs, server) else bytes(4)
+            if any(waiting):
+                return True
+    return False
 
 
-def _unread(watched: int, number: int) -> bool:
-    """Whether bytes wait in another process's descriptor; False for what has no such thing."""
-    ours = ctypes.CDLL(None).syscall(PIDFD_GETFD, watched, number, 0)
-    if ours < 0:
+def _leads_to(sock: socket.socket, server: Path) -> bool:
+    if sock.family != socket.AF_UNIX:
         return False
     try:
-        return bool(struct.unpack("i", fcntl.ioctl(ours, termios.FIONREAD, bytes(4)))[0])
+        peer = sock.getpeername()
     except OSError:
         return False
-    finally:
-        os.close(ours)
+    name = peer if isinstance(peer, str) else os.fsdecode(peer)
+    return name.lstrip("\0") == str(server)  # servers listen on the file and on an abstract name
