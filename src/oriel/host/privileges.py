@@ -35,10 +35,10 @@ CAPABILITIES = (
 def forbid_core_dumps() -> None:
     """No core file of this process, no ptrace by others, and files it makes are its own (umask 077).
 
-    The limit is inherited by what it starts; the dumpable flag is not.
+    The limit is inherited, and may be raised again by what we start (a container's systemd does so).
     """
     os.umask(0o077)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     # Needed beside the limit: a core_pattern that is a pipe ignores RLIMIT_CORE (core(5)).
     _checked(_libc().prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl(PR_SET_DUMPABLE)")
 

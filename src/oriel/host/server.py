@@ -18,6 +18,7 @@ from oriel.model.errors import ForbiddenError, HostError, OrielError
 __all__ = ["serve_unix"]
 
 LONGEST_PATH = 107  # bytes of sun_path, without its final NUL (unix(7))
+REFUSAL_DEADLINE_S = 2.0
 _LOG = logging.getLogger(__name__)
 
 
@@ -85,8 +86,11 @@ async def _serve_peer(
     if not may_command(peer, account):
         _LOG.warning("uid %d was refused", peer.uid)
         refusal = ForbiddenError("only root and the user oriel may ask here")
-        with contextlib.suppress(ConnectionError):
-            await wire.write_line(writer, {"ok": False, "error": refusal.to_wire()})
+        with contextlib.suppress(OSError, TimeoutError, ValueError):
+            async with asyncio.timeout(REFUSAL_DEADLINE_S):
+                # The request is read, not heeded: closing on unread bytes would take the answer away too.
+                await reader.readline()
+                await wire.write_line(writer, {"ok": False, "error": refusal.to_wire()})
         await wire.close(writer)
         return
     with contextlib.suppress(asyncio.CancelledError):

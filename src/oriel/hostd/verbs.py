@@ -21,7 +21,7 @@ from oriel.hostd.runtimes import Runtimes
 from oriel.keeper.journal import read_ledger
 from oriel.keeper.server import DriverOf
 from oriel.model import wire
-from oriel.model.errors import Fault, InvalidError, OrielError
+from oriel.model.errors import Fault, InvalidError, LaunchError, OrielError
 from oriel.model.spec import DesktopSpec, check_desktop_id
 from oriel.model.state import State
 
@@ -29,7 +29,7 @@ __all__ = ["Verbs"]
 
 DELETE_DEADLINE_S = 45.0  # for a keeper's own delete
 STOP_DEADLINE_S = 20.0
-HELLO_DEADLINE_S = 2.0
+HELLO_DEADLINE_S = 5.0  # a keeper on a busy host still answers within this
 END_DEADLINE_S = 2.0
 _LOG = logging.getLogger(__name__)
 
@@ -143,8 +143,11 @@ class Verbs:
     async def deleted(self, desktop_id: str) -> None:
         """A keeper deleted its desktop and ended: the directory is ours to remove."""
         async with self._alone(desktop_id):
-            await erase_directory(self._home, desktop_id)
-        _LOG.info("%s is gone", desktop_id)
+            try:
+                await erase_directory(self._home, desktop_id)
+                _LOG.info("%s is gone", desktop_id)
+            except (OrielError, OSError):
+                _LOG.exception("the directory of %s stays until it is removed or swept", desktop_id)
 
     async def _remove(self, desktop_id: str) -> OrielError | None:
         """By the keeper's own delete if it can, and then what is left of it and by it, by hand."""
@@ -161,11 +164,11 @@ class Verbs:
             try:
                 await keeper.end(deadline_s=END_DEADLINE_S)
                 await clear_desktop(self._home, desktop_id, self._driver_of, self._group)
-            except OrielError as error:
+            except (OrielError, OSError) as error:
                 _LOG.exception("%s cannot be removed", desktop_id)
                 if self._home.desktop(desktop_id).root.is_dir():
                     self._keepers.discover(desktop_id)
-                return error
+                return error if isinstance(error, OrielError) else LaunchError(str(error), hint="try again")
             return None
 
     async def _retire(self, desktop_id: str) -> str:
@@ -184,9 +187,9 @@ class Verbs:
             try:
                 await keeper.end(deadline_s=END_DEADLINE_S)
                 await end_desktop(self._home, desktop_id, self._driver_of, self._group)
-            except OrielError as error:
+            except (OrielError, OSError) as error:
                 _LOG.exception("%s cannot be ended", desktop_id)
-                return f"{desktop_id}: {error.message}"
+                return f"{desktop_id}: {error}"
             for file in (paths.keeper_socket, paths.keeper_record):
                 file.unlink(missing_ok=True)
             return ""
@@ -214,10 +217,12 @@ class Verbs:
     @contextlib.asynccontextmanager
     async def _alone(self, desktop_id: str) -> AsyncIterator[None]:
         lock = self._busy.setdefault(desktop_id, asyncio.Lock())
-        async with lock:
-            yield
-        if not lock.locked() and self._busy.get(desktop_id) is lock:
-            del self._busy[desktop_id]
+        try:
+            async with lock:
+                yield
+        finally:
+            if not lock.locked() and self._busy.get(desktop_id) is lock:
+                del self._busy[desktop_id]
 
 
 def _id(args: Mapping[str, Any]) -> str:

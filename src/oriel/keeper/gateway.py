@@ -24,7 +24,7 @@ from oriel.model.egress import EgressSpec
 from oriel.model.errors import InvalidError, LaunchError, OrielError, UnavailableError
 from oriel.network.link import GatewaySockets
 
-__all__ = ["Gateway"]
+__all__ = ["EventLimit", "Gateway"]
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 10.0  # before a gateway that died is started again
 STEADY_S = 10.0  # one that lived this long starts its pauses anew
@@ -47,7 +47,7 @@ class Gateway:
         self._client: GatewayClient | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._serving = asyncio.Event()
-        self._limit = _Limit(EVENTS_BURST, EVENTS_PER_S)
+        self._limit = EventLimit(EVENTS_BURST, EVENTS_PER_S)
         self._keeping: asyncio.Task[None] | None = None
         self._first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -210,7 +210,7 @@ def _unprivileged(uid: int) -> list[str]:
     ]  # fmt: skip
 
 
-class _Limit:
+class EventLimit:
     """A token bucket: `burst` at once, then `per_s`."""
 
     def __init__(self, burst: int, per_s: float, clock: Callable[[], float] = time.monotonic) -> None:

@@ -156,9 +156,12 @@ def _line(event: Event) -> bytes:
 
 
 def _parse(line: bytes) -> Event | None:
+    """None for a line that is torn or says nothing we could have written."""
     if not line.endswith(b"\n"):
         return None
     try:
-        return Event.from_json(json.loads(line))
-    except (ValueError, KeyError, TypeError):
+        event = Event.from_json(json.loads(line))
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
+    sound = isinstance(event.seq, int) and isinstance(event.kind, str) and isinstance(event.data, dict)
+    return event if sound else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -10,6 +11,8 @@ from oriel.model.events import Event
 from oriel.model.state import State
 
 __all__ = ["Ledger"]
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass
@@ -27,8 +30,14 @@ class Ledger:
     gone: bool = False  # deleted: nothing is left but the directory
 
     def take(self, event: Event) -> None:
-        """Add one event. Kinds that say nothing about recovery change only `seq`."""
+        """Add one event. Kinds that say nothing about recovery change only `seq`; damage changes no more."""
         self.seq = event.seq
+        try:
+            self._take(event)
+        except (KeyError, ValueError, TypeError):
+            _LOG.warning("event %d (%s) says nothing that can be used", event.seq, event.kind)
+
+    def _take(self, event: Event) -> None:
         data = event.data
         topic, _, rest = event.kind.partition(".")
         if topic == "state":
@@ -36,13 +45,13 @@ class Ledger:
         elif topic == "step":
             self.timings[rest] = float(data.get("seconds", 0))
         elif event.kind == "keeper.started":
-            self.slot, self.boot_id = data.get("slot"), str(data.get("boot_id", ""))
+            self.slot, self.boot_id = int(data["slot"]), str(data["boot_id"])
         elif event.kind == "machine.started":
             self.machine = dict(data)
         elif event.kind == "machine.gone":
             self.machine = None
         elif event.kind == "gateway.started":
-            self.gateway = {"pid": data["pid"], "started": data["started"]}
+            self.gateway = {"pid": int(data["pid"]), "started": int(data["started"])}
         elif event.kind == "desktop.gone":
             self.gone = True
         elif event.kind == "journal.compacted":
@@ -60,7 +69,8 @@ class Ledger:
             self.timings["total"] = float(data["total"])
 
     def _take_all(self, data: Mapping[str, Any]) -> None:
+        state = State(data["state"])
         for item in fields(self):
             if item.name in data and item.name != "seq":
                 setattr(self, item.name, data[item.name])
-        self.state = State(self.state)
+        self.state = state
