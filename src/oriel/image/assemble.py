@@ -114,6 +114,9 @@ async def _set_up(root: Path, job: Job) -> None:
     await _inside(root, ["python3", "-m", "compileall", "-q", "--invalidation-mode=unchecked-hash",
                          "/usr/lib/oriel"])  # fmt: skip
     (root / "etc/machine-id").write_text("")
+    # systemd-update-done.service(8): what a change of /usr asks for was done here, not at every first boot.
+    for place in ("etc/.updated", "var/.updated"):
+        (root / place).write_text(f"TIMESTAMP_NSEC={EPOCH + 1}000000000\n")
 
 
 async def _kernel(root: Path, image: Path, job: Job) -> None:

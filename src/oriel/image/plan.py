@@ -27,7 +27,7 @@ __all__ = ["Plan", "Sources", "make_plan", "tree"]
 # Counted up when the same recipe shall be built differently: old layers, or old images, are then left alone.
 BASE_FORMAT = 3
 TOOLS_FORMAT = 1
-FINAL_FORMAT = 3
+FINAL_FORMAT = 4
 VERSION_DIGITS = 12
 
 

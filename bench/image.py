@@ -1,0 +1,171 @@
+"""How fast and how thin the golden image is: `python -m bench.image [--json] [--runtime R] [--runs N]`.
+
+Boots the newest image through the real drivers, without controller and keeper, and measures from spawn until
+the terminal, the browser, and both are painted; then the memory and the processor an idle desktop needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from oriel.host import slots
+from oriel.host.layout import Home, default_home
+from oriel.host.namespaces import NetnsSockets
+from oriel.hostd.images import default_image
+from oriel.machine.container.driver import ContainerDriver
+from oriel.machine.driver import Driver, ImageFiles, MachineSpec
+from oriel.machine.qemu.driver import QemuDriver
+from oriel.model import wire
+from oriel.model.link import AGENT_PORT, GUEST_ADDRESS, Link
+from oriel.model.spec import Runtime
+from oriel.network.link import make_link, open_gateway_sockets, remove_link
+
+DEADLINE_S = 300
+IDLE_S = 20
+DRIVERS: dict[str, type[ContainerDriver | QemuDriver]] = {
+    "container": ContainerDriver,
+    "qemu": QemuDriver,
+}
+TARGETS = {"container": 1.5, "qemu": 45.0}  # seconds to both windows
+KEYS = ("agent", "terminal", "browser", "both")
+
+
+@dataclass
+class Guest:
+    """A booted image. `seconds`: from spawn until each thing was there."""
+
+    inside: NetnsSockets
+    seconds: dict[str, float]
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await self.inside.connect(GUEST_ADDRESS, AGENT_PORT)
+
+    async def sh(self, script: str, *, user: str = "root", timeout_s: float = 120) -> tuple[int, str]:
+        """Run a script; its exit code and output."""
+        call = {"argv": ["/bin/bash", "-lc", script], "user": user, "timeout_s": timeout_s}
+        stream = await wire.open_stream(self.connect, "exec", call)
+        output, code = b"", -1
+        while frame := await wire.read_frame(stream.reader):
+            channel, payload = frame
+            if channel in (1, 2):
+                output += payload
+            elif channel == 3:
+                code = json.loads(payload).get("exit_code") or 0
+        await wire.close(stream.writer)
+        return code, output.decode(errors="replace")
+
+    async def ready(self, *kinds: str) -> list[dict[str, Any]]:
+        """Until windows of all the kinds are painted."""
+        args = {"kinds": list(kinds), "deadline_s": DEADLINE_S}
+        answer = await wire.call(self.connect, "wait_ready", args, deadline_s=DEADLINE_S + 5)
+        return list(answer["windows"])
+
+
+@contextlib.asynccontextmanager
+async def booted(runtime: Runtime, image: Path, *, memory_mib: int = 2048) -> AsyncIterator[Guest]:
+    """A machine from a golden image, with its link and an agent that has announced itself."""
+    driver: Driver = DRIVERS[runtime]()
+    async with contextlib.AsyncExitStack() as undo:
+        place = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="oriel-bench-", dir="/var/tmp")))
+        desktop_id = "d-" + place.name[-8:].lower().translate(str.maketrans("0189_", "abcde")).rjust(10, "z")
+        slot = slots.claim(place, desktop_id)
+        undo.callback(slots.release, place, desktop_id)
+        spec = MachineSpec(
+            desktop_id=desktop_id, slot=slot, image=ImageFiles.of(image), disk=place / "disk.img", disk_gib=4,
+            vcpus=2, memory_mib=memory_mib, directory=place / "machine", console=place / "console.log",
+            disk_mount=place / "disk", root_mount=place / "root", link=Link(netns=Path("/"), device=""),
+        )  # fmt: skip
+        spec = replace(spec, link=await make_link(desktop_id, runtime, slots.process_uid(slot)))
+        undo.push_async_callback(remove_link, desktop_id)
+        inside = await NetnsSockets.open(spec.link.netns)
+        undo.callback(inside.close)
+        listeners = await open_gateway_sockets(inside)
+        undo.callback(listeners.close)
+        await driver.prepare_disk(spec)
+        undo.push_async_callback(driver.release, spec)
+        began = time.monotonic()
+        machine = await driver.start(spec)
+        undo.push_async_callback(machine.kill)
+        async with asyncio.timeout(DEADLINE_S):
+            announced, _ = await asyncio.get_running_loop().sock_accept(listeners.announce)
+        announced.close()
+        guest = Guest(inside, {"agent": time.monotonic() - began})
+        for name, kinds in (
+            ("terminal", ["terminal"]), ("browser", ["browser"]), ("both", ["terminal", "browser"]),
+        ):  # fmt: skip
+            await guest.ready(*kinds)
+            guest.seconds[name] = time.monotonic() - began
+        yield guest
+
+
+async def idle(guest: Guest) -> dict[str, float]:
+    """What a desktop that nobody touches takes, over some seconds."""
+    script = f"""
+      ticks() {{ awk '/^cpu / {{ print $2 + $3 + $4 + $7 + $8 }}' /proc/stat; }}
+      vnc() {{ awk '{{ print $14 + $15 }}' /proc/$(pgrep -x x11vnc)/stat; }}
+      own() {{ cat /sys/fs/cgroup/cpu.stat 2>/dev/null | awk '/usage_usec/ {{ print $2 / 10000 }}'; }}
+      a=$(own); a=${{a:-$(ticks)}} x=$(vnc); sleep {IDLE_S}; b=$(own); b=${{b:-$(ticks)}} y=$(vnc)
+      free -m | awk -v cpu=$(awk "BEGIN {{ print ($b - $a) / {IDLE_S} }}") \
+        -v vnc=$(awk "BEGIN {{ print ($y - $x) / {IDLE_S} }}") '/^Mem/ {{ print $3, cpu, vnc }}'"""
+    _, output = await guest.sh(script)
+    memory, cpu, vnc = output.split()[-3:]
+    return {"memory_mib": float(memory), "cpu_percent": float(cpu), "x11vnc_percent": float(vnc)}
+
+
+async def measure(runtime: Runtime, image: Path, runs: int) -> dict[str, Any]:
+    samples: list[dict[str, float]] = []
+    resting: dict[str, float] = {}
+    for number in range(runs):
+        async with booted(runtime, image) as guest:
+            samples.append(guest.seconds)
+            text = ", ".join(f"{key} {guest.seconds[key]:.2f} s" for key in KEYS)
+            print(f"  {runtime} {number + 1}: {text}", file=sys.stderr, flush=True)
+            if number == runs - 1 and runtime is Runtime.QEMU:  # a container's /proc is the host's
+                resting = await idle(guest)
+    median = {key: statistics.median(sample[key] for sample in samples) for key in KEYS}
+    target = TARGETS[runtime]
+    return {
+        "ours": median, "target_s": target, "ratio": median["both"] / target, "idle": resting,
+        "samples": samples,
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.image", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="only the JSON document, no table")
+    parser.add_argument("--runtime", choices=sorted(DRIVERS), action="append")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--home", type=Path, default=None)
+    parser.add_argument("--image", default=None, help="an image's id; default: the newest of `default`")
+    options = parser.parse_args()
+    home = Home(options.home or default_home())
+    image = options.image or default_image(home)
+    if image is None:
+        parser.error(f"{home.root} has no golden image; `oriel image build` makes one")
+    directory = home.image(image)
+    manifest = json.loads((directory / "manifest.json").read_text())
+    result: dict[str, Any] = {"image": image, "size_bytes": manifest["files"]}
+    for runtime in options.runtime or ["container", "qemu"]:
+        result[runtime] = asyncio.run(measure(Runtime(runtime), directory, options.runs))
+    if not options.json:
+        for runtime in DRIVERS:
+            if runtime in result:
+                figures = result[runtime]
+                line = f"{figures['ours']['both']:.2f} s to both windows (wanted {figures['target_s']} s)"
+                print(f"{runtime:10} {line} {figures['idle'] or ''}", file=sys.stderr)
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
