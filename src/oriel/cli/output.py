@@ -103,7 +103,10 @@ def status_of(error: OrielError) -> int:
 
 def plain(text: str) -> str:
     """Without control characters: titles and names from a guest must not drive the reader's terminal."""
-    return "".join(character if character.isprintable() or character in "\n\t" else "�" for character in text)
+    lines = text.replace("\r\n", "\n")
+    return "".join(
+        character if character.isprintable() or character in "\n\t" else "�" for character in lines
+    )
 
 
 def record(error: BaseException) -> OrielError:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 
 from oriel.client.picture import Area
 from oriel.client.values import Channel
 from oriel.client.verify.chrome import Chrome, PageState
 from oriel.client.verify.inspection import Inspection
+from oriel.client.verify.paint import BAR_HEIGHT
 from oriel.client.verify.report import UnmetError
+from oriel.client.viewer import Viewer
+from oriel.model.errors import UnavailableError
 
 __all__ = ["browser_navigates", "terminal_typing"]
 
 TYPED_DEADLINE_S = 30.0
 SHOWN_DEADLINE_S = 10.0
+KEY_DEADLINE_S = 2.0
+ADDRESS_Y = 62  # pixels down into Chrome's window: the middle of its address bar
+FAR_APART = 40  # pixels between two clicks that are not a double click
 PAGE_DEADLINE_S = 60.0
 TYPED_PIXELS = 200  # a line of 40 characters paints thousands; a blinking cursor fewer than this
 COLOUR_SHARE = 0.1  # of the window, for each of four colours that fill a page; tool bars take the rest
@@ -55,7 +61,7 @@ async def terminal_typing(inspection: Inspection) -> str:
     try:
         before = viewer.picture(area)
         async with await inspection.desktop.command(["cat", pipe], timeout_s=TYPED_DEADLINE_S) as reading:
-            await viewer.click(*area.centre)
+            await _take_focus(viewer, area, *area.centre)
             # A leading space keeps it out of the shell's history.
             await viewer.type(f" printf %s {word} > {pipe}\n")
             read = b"".join([data async for channel, data in reading if channel == Channel.STDOUT])
@@ -141,12 +147,33 @@ async def _goes_to_own_page(inspection: Inspection, area: Area) -> str:
 
 async def _ask_for(inspection: Inspection, area: Area, url: str) -> None:
     viewer = inspection.seeing()
-    # The left edge, half way down: it belongs to the page, and pages put nothing to click there.
-    await viewer.click(area.x + 2, area.centre[1])
-    await viewer.press("ctrl", "l")
-    await viewer.type(url)
+    bar = Area(area.x, area.y, area.width, BAR_HEIGHT)
+    await _take_focus(viewer, bar, area.centre[0], area.y + ADDRESS_Y)
+    await _and_seen(viewer, bar, viewer.press("ctrl", "l"))
+    for character in url:
+        await _and_seen(viewer, bar, viewer.type(character))
     await viewer.press("delete")  # what the address bar completed by itself
     await viewer.press("return")
+
+
+async def _take_focus(viewer: Viewer, area: Area, x: int, y: int) -> None:
+    """Click until that shows: a cursor fills, a caret appears. An open menu elsewhere swallows a click."""
+    if not await _and_seen(viewer, area, viewer.click(x, y)):
+        # Apart from the first one, or it would be a double click.
+        await _and_seen(viewer, area, viewer.click(x - FAR_APART, y))
+
+
+async def _and_seen(viewer: Viewer, area: Area, act: Awaitable[None]) -> bool:
+    """Go on when it shows, as people do: keys are lost while a focus moves. False if nothing showed."""
+    before = viewer.picture(area)
+    await act
+    try:
+        await viewer.until(
+            lambda: viewer.picture(area).differing(before) > 0, deadline_s=KEY_DEADLINE_S, what="its effect"
+        )
+    except UnavailableError:
+        return False  # it may change nothing; what counts is what comes of it all
+    return True
 
 
 def _page(word: str, colours: list[tuple[int, int, int]]) -> str:

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from oriel.client.picture import Area, Picture
 
-__all__ = ["browser_painted", "detail_of", "terminal_painted", "text_rows"]
+__all__ = ["BAR_HEIGHT", "browser_painted", "detail_of", "terminal_painted", "text_rows"]
 
 STROKES = 8  # a cursor, a border or "$ " make fewer changes in a line of pixels; a word makes more
 TEXT_ROWS = 4
