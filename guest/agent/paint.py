@@ -67,7 +67,7 @@ def covered_share(area: Rect, above: Iterable[Rect]) -> float:
 
 
 def _rows(pixels: bytes, width: int) -> list[bytes]:
-    stride = width * PIXEL
+    stride = width * PIXEL or 1
     return [pixels[start : start + stride] for start in range(0, len(pixels) - stride + 1, stride)]
 
 

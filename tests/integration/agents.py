@@ -28,6 +28,7 @@ from oriel.model import wire
 
 ROOT = Path(__file__).resolve().parents[2]
 UID = 47_110  # of the agent's `user` on this host: nobody else's
+NO_DISPLAY = ":990017"  # nobody has it: an agent without a screen must not find another test's
 PROGRAMS = ("Xvfb", "openbox", "xterm")
 
 
@@ -157,7 +158,9 @@ async def read_outcome(stream: wire.Stream) -> Outcome:
 
 
 @contextlib.contextmanager
-def running_agent(*, display: str = ":0", options: tuple[str, ...] = (), python: str = "") -> Iterator[Guest]:
+def running_agent(
+    *, display: str = NO_DISPLAY, options: tuple[str, ...] = (), python: str = ""
+) -> Iterator[Guest]:
     """An agent that has printed its port. Fails afterwards if it logged an internal error."""
     directory = Path(tempfile.mkdtemp(prefix="oriel-agent-"))
     directory.chmod(0o755)

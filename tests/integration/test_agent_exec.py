@@ -14,7 +14,7 @@ import pytest
 
 from oriel.model import wire
 from oriel.model.errors import InvalidError, NotFoundError
-from tests.integration.agents import UID, Guest, read_outcome, running_agent
+from tests.integration.agents import NO_DISPLAY, UID, Guest, read_outcome, running_agent
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_it_runs_as_the_user_with_the_environment_of_a_login(guest: Guest) -> No
     assert environment["HOME"] == str(guest.home)
     assert environment["USER"] == environment["LOGNAME"] == "user"
     assert environment["SHELL"] == "/bin/bash"
-    assert environment["DISPLAY"] == ":0"
+    assert environment["DISPLAY"] == NO_DISPLAY
     assert guest.exec("sh", "-c", "id -u; id -G; pwd").stdout.decode().split() == [
         str(UID), str(UID), str(guest.home),
     ]  # fmt: skip
