@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from oriel.cli.options import HomeOption, JsonFlag, connect, home_of
-from oriel.cli.output import Output
+from oriel.cli.options import HomeOption, JsonFlag, connect, home_of, run
+from oriel.cli.output import DONE, FAILED, Output
+
+if TYPE_CHECKING:
+    from oriel.client import AsyncOriel
+    from oriel.client.aio.desktop import Desktop
 
 __all__ = ["app"]
 
@@ -63,6 +69,63 @@ def list_(json: JsonFlag = False, home: HomeOption = None) -> None:
         for item in items
     ]  # fmt: skip
     Output(json=json).table({"items": items}, ("IMAGE", "SIZE", "BUILT", "DESKTOPS", ""), rows)
+
+
+@app.command()
+def verify(
+    image: Annotated[str | None, typer.Argument(metavar="IMAGE", help="Else the host's default.")] = None,
+    runtime: Annotated[str | None, typer.Option(help="What to boot it in (default: the host's own).")] = None,
+    json: JsonFlag = False,
+    home: HomeOption = None,
+) -> int:
+    """Boot an image and look at it from inside: tools, units, and that each comes back when killed."""
+    from oriel.image.verify import Verdict
+    from oriel.image.verify import verify as look_inside
+
+    output = Output(json=json)
+
+    async def work(oriel: AsyncOriel) -> list[Verdict]:
+        output.note("booting the image …")
+        name = f"verify-{secrets.token_hex(3)}"
+        desktop = await oriel.desktops.create(name, image=image, runtime=runtime, proxy="none", wait=False)
+        try:
+            await desktop.wait_ready()
+            verdicts = []
+            async for verdict in look_inside(Booted(desktop)):
+                output.note(f"{'pass' if verdict.passed else 'FAIL'}  {verdict.id}  {verdict.seconds:.2f} s")
+                verdicts.append(verdict)
+            return verdicts
+        finally:
+            await desktop.delete()
+
+    verdicts = run(home, work)
+    passed = all(verdict.passed for verdict in verdicts)
+    rows = [
+        (one.id, "pass" if one.passed else "FAIL", f"{one.seconds:.2f}", _line(one.detail))
+        for one in verdicts
+    ]
+    document = {"passed": passed, "checks": [asdict(one) for one in verdicts]}
+    output.table(document, ("CHECK", "", "SECONDS", "SEEN"), rows)
+    return DONE if passed else FAILED
+
+
+class Booted:
+    """A way into a booted image, by the exec of a desktop made from it."""
+
+    def __init__(self, desktop: Desktop) -> None:
+        self._desktop = desktop
+
+    async def sh(self, script: str, *, user: str = "root", timeout_s: float = 120) -> tuple[int, str]:
+        """Its exit code, and its output with its errors after it."""
+        argv = ["bash", "-lc", script]
+        if user == "root":
+            argv = ["sudo", "-n", *argv]
+        result = await self._desktop.exec(argv, timeout_s=timeout_s)
+        return result.exit_code, result.stdout + result.stderr
+
+
+def _line(text: str) -> str:
+    return text.replace("\n", " · ")[:100]
 
 
 @app.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ class AsyncOriel:
         return dict(await self._transport.json("GET", "/v1/host"))
 
     async def events(
-        self, *, after: int | None = None, timeout_s: float = 3600
+        self, *, after: int | None = None, timeout_s: float = inf
     ) -> AsyncGenerator[Event, None]:
         """Of every desktop the caller may see; `after` as in `Desktop.events`."""
         stream = events_of(self._transport, "/v1/events", after=after, timeout_s=timeout_s)

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
+from math import inf
 from typing import Any
 from urllib.parse import quote
 
@@ -211,7 +212,7 @@ class Desktop:
         return dict(await self._transport.json("PATCH", f"{self._path}/egress", body=fields))
 
     async def events(
-        self, *, after: int | None = None, timeout_s: float = 3600
+        self, *, after: int | None = None, timeout_s: float = inf
     ) -> AsyncGenerator[Event, None]:
         """Its events; `after` a `seq`, 0 from the first one kept, None from now on. Ends with the desktop."""
         async with aclosing(self._server_events(after, timeout_s)) as events:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import closing
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ class Oriel:
         """The controller's host: version, runtimes proven, checks."""
         return dict(self._transport.json("GET", "/v1/host"))
 
-    def events(self, *, after: int | None = None, timeout_s: float = 3600) -> Generator[Event, None, None]:
+    def events(self, *, after: int | None = None, timeout_s: float = inf) -> Generator[Event, None, None]:
         """Of every desktop the caller may see; `after` as in `Desktop.events`."""
         stream = events_of(self._transport, "/v1/events", after=after, timeout_s=timeout_s)
         with closing(stream) as events:

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
+from math import inf
 from typing import Any
 from urllib.parse import quote
 
@@ -209,7 +210,7 @@ class Desktop:
         """Change `proxy`, `allow`, `deny`."""
         return dict(self._transport.json("PATCH", f"{self._path}/egress", body=fields))
 
-    def events(self, *, after: int | None = None, timeout_s: float = 3600) -> Generator[Event, None, None]:
+    def events(self, *, after: int | None = None, timeout_s: float = inf) -> Generator[Event, None, None]:
         """Its events; `after` a `seq`, 0 from the first one kept, None from now on. Ends with the desktop."""
         with closing(self._server_events(after, timeout_s)) as events:
             for event in events:

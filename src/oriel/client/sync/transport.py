@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from os import SEEK_END
@@ -115,17 +116,20 @@ class Transport:
 
         `after`: the last `seq` already seen, 0 for all there are; None for what comes. Further None are
         signs of life. Without `follow` it ends after those kept, else when the controller ends it.
-        UnavailableError after `timeout_s` of silence.
+        UnavailableError if it goes on after `timeout_s`, or is silent for a minute.
         """
         headers = {"Accept": "text/event-stream"}
         if after is not None:
             headers["Last-Event-ID"] = str(after)
         silence = httpx.Timeout(min(timeout_s, STREAM_SILENCE_S), connect=CONNECT_DEADLINE_S)
         parser = ServerEvents()
+        deadline = time.monotonic() + timeout_s
         params = None if follow else {"follow": 0}
         with self._stream("GET", path, headers=headers, params=params, timeout=silence) as answer:
             yield None
             for line in answer.iter_lines():
+                if time.monotonic() >= deadline:
+                    raise UnavailableError(f"the event stream did not end within {timeout_s:g} s")
                 yield parser.feed(line)
 
     def lines(
