@@ -48,6 +48,11 @@ def _redacted(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> Mu
     return entry
 
 
+def _not_refusals(record: logging.LogRecord) -> bool:
+    """uvicorn takes a WebSocket that was refused with a document for one that was forgotten."""
+    return not record.getMessage().startswith("ASGI callable returned without completing handshake")
+
+
 def configure(level: str) -> None:
     """Send everything, the libraries' messages too, to stderr as JSON lines."""
     shared: list[Any] = [
@@ -74,6 +79,7 @@ def configure(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.getLogger("uvicorn.error").addFilter(_not_refusals)
     # Each says a line per connection or request; ours say more.
     for name in ("uvicorn.access", "uvicorn.error", "websockets", "alembic", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)
