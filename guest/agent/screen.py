@@ -11,6 +11,7 @@ from oriel.model.spec import Screen
 __all__ = ["pointer", "read_pixels", "set_size", "whole_screen"]
 
 ALL_PLANES = 0xFFFFFFFF
+CONFIGURATIONS = 4  # tries against somebody else configuring the screen at the same time
 
 
 def whole_screen(display: Any) -> tuple[Rect, bytes]:
@@ -45,6 +46,19 @@ def set_size(display: Any, wanted: Screen) -> None:
 
     InvalidError if it is beyond what Xvfb was started with: it can only shrink from there.
     """
+    from Xlib.error import XError
+
+    for left in reversed(range(CONFIGURATIONS)):
+        try:
+            return _configure(display, wanted)
+        except (XError, UnavailableError):
+            # xvfb.service sets the first size with xrandr, perhaps at this moment: then the mode it makes is
+            # BadName for us, or our timestamp is old. What it did is seen when we look again.
+            if not left:
+                raise
+
+
+def _configure(display: Any, wanted: Screen) -> None:
     root = display.screen().root
     now = root.get_geometry()
     if (now.width, now.height) == (wanted.width, wanted.height):

@@ -222,10 +222,6 @@ async def _stay(serving: Serving) -> None:
     await wait_gone(identity)
 
 
-async def _ensure_desktop(url: str, token: str, runtime: str | None) -> dict[str, Any]:
-    raise NotImplementedError
-
-
 def main() -> int:
     """Entry of `python -m oriel.cli.run`. Exit status 0 done, 1 failed, 2 wrong usage."""
     options = parser().parse_args()

@@ -21,8 +21,8 @@ async def readable_program(home: Home, as_account: Sequence[str]) -> Path:
     That is the checkout itself where it can be (`as_account` is the command prefix that tries it),
     else a copy in the home, one per version of the code: a checkout under /root is closed to others.
     """
-    probe = [CHECKOUT / ".venv/bin/python", "-c", "import oriel.model.errors, uvicorn"]
-    if (await run([*as_account, *probe], check=False)).code == 0:
+    probe = [*as_account, str(CHECKOUT / ".venv/bin/python"), "-c", "import oriel.model.errors, uvicorn"]
+    if (await run(probe, check=False)).code == 0:
         return CHECKOUT
     listing = await run(
         ["find", CHECKOUT / "src", CHECKOUT / "web/dist", "-type", "f", "-printf", "%p %T@ %s\n"]
