@@ -71,3 +71,8 @@ def test_every_setting_is_in_the_reference() -> None:
     text = reference()
     for name in Settings.__dataclass_fields__:
         assert f"`{name}`" in text
+
+
+def test_the_reference_page_is_up_to_date() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs/reference/settings.md"
+    assert page.read_text().endswith(reference()), "generate it again from oriel.host.settings.reference()"
