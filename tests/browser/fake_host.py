@@ -216,6 +216,7 @@ class Host:
         self.failure: tuple[str, OrielError] | None = None
         self.vnc_closed = False
         self._held: dict[str, asyncio.Event] = {}
+        self._servers: list[asyncio.Server] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fake host")
 
@@ -229,6 +230,8 @@ class Host:
         async def end() -> None:
             for machine in list(self.machines.values()):
                 await machine.close()
+            for server in self._servers:
+                server.close()
             others = asyncio.all_tasks() - {asyncio.current_task()}
             for task in others:
                 task.cancel()
@@ -245,6 +248,13 @@ class Host:
 
     def machine(self, name: str) -> Machine:
         return next(machine for machine in self.machines.values() if machine.spec.name == name)
+
+    def reset(self) -> None:
+        """Do nothing out of the ordinary any more."""
+        self.server_name, self.failure, self.vnc_closed = "desktop", None, False
+        for gate in self._held.values():
+            self._call(gate.set)
+        self._held.clear()
 
     def hold(self, step: str) -> Callable[[], None]:
         """Stop every start before `step` ends, until the returned function is called."""
@@ -294,6 +304,7 @@ class Host:
 
         server = await asyncio.start_unix_server(serve, path, limit=wire.MAX_LINE)
         path.chmod(0o666)
+        self._servers.append(server)
         return server
 
     def _handlers(self) -> dict[str, wire.Handler]:

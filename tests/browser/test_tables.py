@@ -24,6 +24,7 @@ def test_a_proxy_goes_in_and_its_password_never_comes_out(oriel: Oriel, open_pag
     assert "s3cr3t" not in page.content()
 
     page.goto(f"{oriel.url}/")
+    expect(page.locator(".empty")).to_be_visible()
     page.keyboard.press("n")
     page.get_by_text("More", exact=True).click()
     expect(page.get_by_label("Way out")).to_contain_text("Proxy spare")

@@ -14,7 +14,7 @@ interface Proxy {
   id: string;
   name: string;
   /** Scheme, host and port, without credentials. */
-  address: string;
+  url: string;
   has_password: boolean;
   created_at: string;
 }
@@ -23,7 +23,7 @@ const words = text.tables.proxies;
 
 const COLUMNS: readonly Column<Proxy>[] = [
   { title: words.name, cell: (proxy) => <strong>{proxy.name}</strong> },
-  { title: words.address, cell: (proxy) => <code>{proxy.address}</code> },
+  { title: words.address, cell: (proxy) => <code>{proxy.url}</code> },
   { title: words.password, cell: (proxy) => (proxy.has_password ? words.hasPassword : words.noPassword) },
   { title: words.added, cell: (proxy) => moment(proxy.created_at) },
 ];

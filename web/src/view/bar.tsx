@@ -1,3 +1,4 @@
+import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Client } from "../api/client";
 import type { Desktop, Mode } from "../api/types";
@@ -47,20 +48,21 @@ export function Bar(props: BarProps) {
   const live = useCell(viewing.phase).at === "live";
   const shown = useReveal(live, panel !== null);
   const full = useFullscreen();
+  const backToScreen = (): void => {
+    setPanel(null);
+    shown.hide();
+    viewing.screen.value?.focus();
+  };
   const tools = toolsOf(props, live, full, (wanted) => {
+    if (panel === wanted) return backToScreen();
     shown.show();
-    setPanel(panel === wanted ? null : wanted);
+    setPanel(wanted);
   });
   useShortcuts((letter) => {
     if (letter === "M") shown.toggle();
     else if (letter === "W" && !guest) go("/");
     else tools.find((tool) => tool.letter === letter)?.act();
   });
-  const backToScreen = (): void => {
-    setPanel(null);
-    shown.hide();
-    viewing.screen.value?.focus();
-  };
   return (
     <div
       class={shown.on ? "bar-zone shown" : "bar-zone"}
@@ -91,13 +93,27 @@ export function Bar(props: BarProps) {
         ))}
       </div>
       {panel && shown.on && tools.some((tool) => tool.panel === panel) && (
-        <div class="panel">
+        <PanelFrame key={panel}>
           {panel === "keys" && <KeysPanel viewing={viewing} />}
           {panel === "clipboard" && <ClipboardPanel viewing={viewing} mode={mode} />}
           {panel === "share" && <SharePanel client={props.client} desktop={desktop} />}
           {panel === "stop" && <StopPanel desktop={desktop} source={props.source} onDone={backToScreen} />}
-        </div>
+        </PanelFrame>
       )}
+    </div>
+  );
+}
+
+/** Takes the focus when it opens: its keys are then the page's, not the desktop's. */
+function PanelFrame({ children }: { children: ComponentChildren }) {
+  const ref = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    if (ref.current?.contains(document.activeElement)) return;
+    ref.current?.querySelector<HTMLElement>("button, textarea, select, input")?.focus();
+  }, []);
+  return (
+    <div class="panel" ref={ref}>
+      {children}
     </div>
   );
 }

@@ -38,6 +38,9 @@ export class RemoteScreen {
     this.rfb = new Rfb(holder, socket, { shared: true });
     this.rfb.background = "transparent";
     this.rfb.addEventListener("connect", () => this.awaitPicture());
+    // noVNC releases held keys when the window loses the focus. When only the screen loses it (to the bar,
+    // say), their releases would go elsewhere and the desktop would be left with a stuck Ctrl.
+    this.canvas?.addEventListener("blur", () => window.dispatchEvent(new Event("blur")));
     this.rfb.addEventListener("clipboard", (event) => events.onClipboard(event.detail.text));
   }
 
