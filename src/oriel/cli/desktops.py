@@ -21,9 +21,7 @@ DeadlineOption = Annotated[float, typer.Option("--deadline", metavar="SECONDS", 
 
 
 def create(
-    name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="Its name; chosen if left out.")
-    ] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Its name; chosen if left out.")] = None,
     *,
     runtime: Annotated[
         str | None, typer.Option(metavar="|".join(["auto", *Runtime]), help="What it runs in.")
