@@ -138,7 +138,7 @@ async def _launch(spec: MachineSpec, cgroup: Cgroup, accelerator: Accelerator) -
         vcpus=spec.vcpus,
         memory_mib=spec.memory_mib,
         accelerator=accelerator,
-        append=kernel_command_line(),
+        append=kernel_command_line(*accelerator.kernel_words),
     )
     with _open_files(spec, await _open_tap(spec)) as files:
         argv = confined(
