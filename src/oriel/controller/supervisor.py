@@ -188,7 +188,8 @@ class Supervisor:
         await self._configure(desktop)
         actual = State(str(told["state"]))
         charge = self._charge(desktop_id)
-        if actual is desktop.state or charge.turn.locked() or self._is_starting(charge):
+        agreed = actual is desktop.state and actual is not _S.CREATING
+        if agreed or charge.turn.locked() or self._is_starting(charge):
             return
         _LOG.info("settling", desktop=desktop_id, known=str(desktop.state), actual=str(actual))
         await self._settle(desktop, actual, told)
