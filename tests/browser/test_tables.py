@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from playwright.sync_api import expect
 
 from tests.browser.conftest import OpenPage, Oriel
@@ -79,3 +81,27 @@ def test_images_and_the_audit_log_are_listed(oriel: Oriel, open_page: OpenPage) 
     oriel.desktop("noted")
     page.goto(f"{oriel.url}/audit")
     expect(page.get_by_role("row").filter(has_text="create").first).to_be_visible()
+
+
+def test_a_viewer_looks_and_changes_nothing(oriel: Oriel, open_page: OpenPage) -> None:
+    oriel.desktop("shown")
+    oriel.ask("POST", "/users", {"name": "guest", "role": "viewer"})
+    token = oriel.ask("POST", "/tokens", {"user": "guest", "name": "browser"})["token"]
+    try:
+        oriel.ask("PATCH", "/desktops/shown", {"owner": "guest"})
+        page = open_page("/", token=token)
+        expect(page.locator('[data-desktop="shown"] img')).to_be_visible()
+        expect(page.get_by_role("button", name="New desktop")).to_have_count(0)
+        expect(page.get_by_role("button", name="Actions for shown")).to_have_count(0)
+        page.get_by_role("link", name="shown").click()
+        expect(page.locator(".backdrop.away")).to_be_attached()
+        page.locator(".view-screen canvas").click()
+        page.keyboard.type("x")
+        expect(page.get_by_text("Live, watching only")).to_be_attached()
+        expect(page.get_by_role("button", name=re.compile("^Stop"))).to_have_count(0)
+        page.reload()
+        expect(page.locator(".backdrop.away")).to_be_attached()
+        assert oriel.host.machine("shown").screen.keys == [], "a watcher has typed"
+    finally:
+        oriel.ask("DELETE", "/desktops/shown")
+        oriel.ask("DELETE", "/users/guest")

@@ -5,7 +5,7 @@ import { Desktops } from "./desktops";
 import { Login } from "./login";
 import { Button } from "./parts/button";
 import { go, route } from "./route";
-import { client, desktops, type Grant, who } from "./session";
+import { client, desktops, type Grant, mayControl, who } from "./session";
 import { TablePage } from "./tables/page";
 import { text } from "./text";
 import { View } from "./view/view";
@@ -24,7 +24,14 @@ export function App() {
     <>
       {here.at === "wall" && <Wall />}
       {here.at === "desktop" && (
-        <View key={here.name} name={here.name} mode="control" client={client} source={desktops} guest={false} />
+        <View
+          key={here.name}
+          name={here.name}
+          mode={mayControl() ? "control" : "view"}
+          client={client}
+          source={desktops}
+          guest={false}
+        />
       )}
       {here.at === "table" && <TablePage key={here.table} table={here.table} />}
       {here.at === "nowhere" && <Nowhere />}

@@ -62,10 +62,15 @@ export async function signOut(): Promise<void> {
   who.set({ kind: "nobody", problem: null });
 }
 
+/** Whether the one who looks may make, change and drive desktops; the server decides in the end. */
+export function mayControl(): boolean {
+  return who.value.kind === "person" && who.value.session.permissions.includes("control");
+}
+
 /** The tables this person may read. */
 export function visibleTables(): readonly Table[] {
   if (who.value.kind !== "person") return [];
-  return who.value.session.role === "admin" ? TABLES : ["proxies", "images", "tokens"];
+  return who.value.session.permissions.includes("admin") ? TABLES : ["proxies", "images", "tokens"];
 }
 
 function enter(session: Session): void {

@@ -49,7 +49,7 @@ export const text = {
     token: "Access token",
     submit: "Sign in",
     working: "Signing in…",
-    hint: "Whoever runs this Oriel has the first token; `oriel token create` makes more.",
+    hint: "Whoever runs this Oriel has the first token; “oriel token create” makes more.",
     expired: "Your session has ended. Sign in again.",
     ticketRefused: "This link does not open a desktop any more.",
     ticketHint: "Links work once and for a short time. Ask for a new one, or sign in.",

@@ -34,7 +34,7 @@ export interface Desktop {
   memory_mib: number;
   disk_gib: number;
   screen: Screen;
-  /** A proxy's name, or "direct", or "none". */
+  /** A proxy's name, or "direct", or "none"; null: the one who looks is not to know. */
   proxy: string | null;
   viewer_url: string;
   created_at: string;
@@ -69,6 +69,7 @@ export interface Page<T> {
 export interface Session {
   user: string;
   role: string;
+  permissions: readonly ("read" | "control" | "admin")[];
 }
 
 export interface Ticket {

@@ -13,8 +13,8 @@ export function StateMark({ state }: { state: State }) {
 
 /** Where the desktop's traffic leaves. */
 export function ExitBadge({ proxy }: { proxy: Desktop["proxy"] }) {
-  const exit = proxy ?? "none";
-  if (exit === "none") {
+  if (proxy === null) return null;
+  if (proxy === "none") {
     return (
       <span class="badge" title={text.exit.noneHelp}>
         <Icon name="noGlobe" />
@@ -22,11 +22,11 @@ export function ExitBadge({ proxy }: { proxy: Desktop["proxy"] }) {
       </span>
     );
   }
-  const help = exit === "direct" ? text.exit.directHelp : text.exit.proxyHelp(exit);
+  const help = proxy === "direct" ? text.exit.directHelp : text.exit.proxyHelp(proxy);
   return (
-    <span class={exit === "direct" ? "badge" : "badge proxied"} title={help}>
+    <span class={proxy === "direct" ? "badge" : "badge proxied"} title={help}>
       <Icon name="globe" />
-      {exit === "direct" ? text.exit.direct : exit}
+      {proxy === "direct" ? text.exit.direct : proxy}
     </span>
   );
 }

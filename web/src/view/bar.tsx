@@ -96,7 +96,7 @@ export function Bar(props: BarProps) {
         <PanelFrame key={panel}>
           {panel === "keys" && <KeysPanel viewing={viewing} />}
           {panel === "clipboard" && <ClipboardPanel viewing={viewing} mode={mode} />}
-          {panel === "share" && <SharePanel client={props.client} desktop={desktop} />}
+          {panel === "share" && <SharePanel client={props.client} desktop={desktop} mode={mode} />}
           {panel === "stop" && <StopPanel desktop={desktop} source={props.source} onDone={backToScreen} />}
         </PanelFrame>
       )}
@@ -180,7 +180,8 @@ function toolsOf(props: BarProps, live: boolean, full: boolean, toggle: (panel: 
     tools.push({ id: "fit", icon: "fit", label: fitted ? words.actual : words.fit, letter: "Z", act: fit });
   }
   if (desktop.state === "running" && !guest) {
-    tools.push(opens("share", "share", "L"), opens("stop", "stop", "Q"));
+    tools.push(opens("share", "share", "L"));
+    if (mode === "control") tools.push(opens("stop", "stop", "Q"));
   }
   const turn = (): void => void (full ? leaveFullscreen() : enterFullscreen());
   const label = full ? words.leaveFullscreen : words.fullscreen;

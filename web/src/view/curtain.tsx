@@ -10,6 +10,7 @@ import { Notice } from "../parts/notice";
 import { Steps } from "../parts/steps";
 import { MOVING } from "../progress";
 import { go } from "../route";
+import { mayControl } from "../session";
 import { text } from "../text";
 import type { Phase, Viewing } from "./viewing";
 
@@ -52,7 +53,7 @@ export function Curtain(props: CurtainProps) {
       <Sheet guest={guest} title={state === "failed" ? text.view.failed : text.view.stopped}>
         {state === "failed" && <Failure desktop={desktop} />}
         {refusal && <Notice problem={refusal} />}
-        {!guest && (
+        {!guest && mayControl() && (
           <Button kind="primary" icon="play" onClick={() => void source.boot(desktop)}>
             {state === "failed" ? text.verbs.startAgain : text.verbs.start}
           </Button>

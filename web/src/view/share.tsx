@@ -11,8 +11,18 @@ import { text } from "../text";
 
 const TTL_S = 3600;
 
+const VIEW = ["view", text.view.shareView] as const;
+const CONTROL = ["control", text.view.shareControl] as const;
+
+interface SharePanelProps {
+  client: Client;
+  desktop: Desktop;
+  /** What the one who shares may do: nobody gives more. */
+  mode: Mode;
+}
+
 /** Makes a link that lets one other person in. */
-export function SharePanel({ client, desktop }: { client: Client; desktop: Desktop }) {
+export function SharePanel({ client, desktop, mode: own }: SharePanelProps) {
   const [mode, setMode] = useState<Mode>("view");
   const [made, setMade] = useState<Ticket | null>(null);
   const [problem, setProblem] = useState<Problem | null>(null);
@@ -30,10 +40,7 @@ export function SharePanel({ client, desktop }: { client: Client; desktop: Deskt
       <Choice
         label={text.view.shareMode}
         value={mode}
-        options={[
-          ["view", text.view.shareView],
-          ["control", text.view.shareControl],
-        ]}
+        options={own === "control" ? [VIEW, CONTROL] : [VIEW]}
         onValue={(value) => {
           setMode(value as Mode);
           setMade(null);

@@ -8,7 +8,7 @@ import { useNow } from "../parts/clock";
 import { Menu, MenuItem } from "../parts/menu";
 import { Notice } from "../parts/notice";
 import { desktopPath, followLink } from "../route";
-import { desktops, who } from "../session";
+import { desktops, mayControl, who } from "../session";
 import { text } from "../text";
 import { Picture } from "./picture";
 
@@ -69,7 +69,7 @@ function Facts({ desktop }: { desktop: Desktop }) {
 
 function CardMenu({ desktop, onRemove }: { desktop: Desktop; onRemove: () => void }) {
   const { state } = desktop;
-  if (state === "deleting") return null;
+  if (state === "deleting" || !mayControl()) return null;
   return (
     <Menu label={text.wall.actions(desktop.name)} icon="dots">
       {(close) => {

@@ -1,8 +1,9 @@
 import { useEffect, useRef, useState } from "preact/hooks";
+import type { Desktop } from "../api/types";
 import { Cell, useCell } from "../cell";
 import { Dialog } from "../parts/dialog";
 import { desktopPath, go } from "../route";
-import { desktops, signOut, visibleTables, who } from "../session";
+import { desktops, mayControl, signOut, visibleTables, who } from "../session";
 import { text } from "../text";
 import { creating } from "./create";
 
@@ -112,6 +113,18 @@ function commands(): Command[] {
   const all = desktops.list.value ?? [];
   return [
     ...all.map(({ name }) => ({ name: text.palette.open(name), run: () => go(desktopPath(name)) })),
+    ...(mayControl() ? changes(all) : []),
+    { name: text.palette.go(text.nav.desktops), run: () => go("/") },
+    ...visibleTables().map((table) => ({
+      name: text.palette.go(text.nav[table]),
+      run: () => go(`/${table}`),
+    })),
+    { name: text.nav.logout, run: () => signOut() },
+  ];
+}
+
+function changes(all: readonly Desktop[]): Command[] {
+  return [
     { name: text.wall.create, run: create },
     ...all
       .filter(({ state }) => state === "stopped" || state === "failed")
@@ -119,11 +132,5 @@ function commands(): Command[] {
     ...all
       .filter(({ state }) => state === "running")
       .map((desktop) => ({ name: text.palette.stop(desktop.name), run: () => desktops.shutDown(desktop) })),
-    { name: text.palette.go(text.nav.desktops), run: () => go("/") },
-    ...visibleTables().map((table) => ({
-      name: text.palette.go(text.nav[table]),
-      run: () => go(`/${table}`),
-    })),
-    { name: text.nav.logout, run: () => signOut() },
   ];
 }

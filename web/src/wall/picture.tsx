@@ -6,7 +6,7 @@ import { Button } from "../parts/button";
 import { Steps } from "../parts/steps";
 import { useSeen, useStill } from "../parts/still";
 import { MOVING } from "../progress";
-import { client, desktops } from "../session";
+import { client, desktops, mayControl } from "../session";
 import { desktopPath, followLink } from "../route";
 import { text } from "../text";
 
@@ -42,9 +42,10 @@ function Still({ desktop }: { desktop: Desktop }) {
         tabIndex={-1}
         aria-hidden="true"
       >
-        {still ? <img src={still} alt="" /> : <span class="no-picture">{text.wall.noPicture}</span>}
+        {still && <img src={still} alt="" />}
+        {!still && live && <span class="no-picture">{text.wall.noPicture}</span>}
       </a>
-      {desktop.state === "stopped" && (
+      {desktop.state === "stopped" && mayControl() && (
         <div class="card-offer">
           <Button kind="primary" icon="play" onClick={() => void desktops.boot(desktop)}>
             {text.verbs.start}
@@ -72,9 +73,11 @@ function Failed({ desktop }: { desktop: Desktop }) {
         <p class="failure-what">{failure.message}</p>
         {failure.hint && <p class="failure-hint">{failure.hint}</p>}
         <div class="failure-do">
-          <Button icon="again" onClick={() => void desktops.boot(desktop)}>
-            {text.verbs.startAgain}
-          </Button>
+          {mayControl() && (
+            <Button icon="again" onClick={() => void desktops.boot(desktop)}>
+              {text.verbs.startAgain}
+            </Button>
+          )}
           {failure.console && (
             <details>
               <summary>{text.problem.console}</summary>

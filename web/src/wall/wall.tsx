@@ -4,7 +4,7 @@ import { useCell } from "../cell";
 import { Button } from "../parts/button";
 import { Mark } from "../parts/icons";
 import { Notice } from "../parts/notice";
-import { desktops } from "../session";
+import { desktops, mayControl } from "../session";
 import { text } from "../text";
 import { Header } from "./header";
 import { Card } from "./card";
@@ -22,7 +22,7 @@ export function Wall() {
   useEffect(() => {
     document.title = `${text.wall.title} · ${text.product}`;
   }, []);
-  useWallKeys({ filterField, grid, onCreate: () => creating.set(true) });
+  useWallKeys({ filterField, grid, onCreate: create });
   const shown = list?.filter((desktop) => matches(desktop, filter)) ?? [];
   return (
     <>
@@ -37,9 +37,11 @@ export function Wall() {
           aria-keyshortcuts="/"
           onInput={(event) => setFilter(event.currentTarget.value)}
         />
-        <Button kind="primary" icon="plus" onClick={() => creating.set(true)}>
-          <span class="wide">{text.wall.create}</span>
-        </Button>
+        {mayControl() && (
+          <Button kind="primary" icon="plus" onClick={create}>
+            <span class="wide">{text.wall.create}</span>
+          </Button>
+        )}
       </Header>
       <main id="main" class="wall">
         <h1 class="wall-title">
@@ -47,7 +49,7 @@ export function Wall() {
           {list && list.length > 0 && <small>{summary(list)}</small>}
         </h1>
         {problem && <Notice problem={problem} />}
-        {list?.length === 0 && <Empty onCreate={() => creating.set(true)} />}
+        {list?.length === 0 && <Empty />}
         {list && list.length > 0 && shown.length === 0 && (
           <div class="empty">
             <p>{text.wall.noMatch(filter)}</p>
@@ -66,12 +68,17 @@ export function Wall() {
   );
 }
 
-function Empty({ onCreate }: { onCreate: () => void }) {
+function create(): void {
+  if (mayControl()) creating.set(true);
+}
+
+function Empty() {
+  if (!mayControl()) return <p class="empty">{text.tables.empty}</p>;
   return (
     <div class="empty">
       <Mark />
       <p>{text.wall.empty}</p>
-      <Button kind="primary" icon="plus" keys="n" onClick={onCreate}>
+      <Button kind="primary" icon="plus" keys="n" onClick={create}>
         {text.wall.create}
       </Button>
     </div>
