@@ -31,7 +31,7 @@ def serving() -> Iterator[Oriel]:
     environment = {**os.environ, "ORIEL_IMAGES_DIRECTORY": str(HOMES / "images")}
     try:
         with (home / "run.out").open("w+") as out:
-            command = [ROOT / "run", "--detach", "--no-desktop", "--port", "0", "--home", home]
+            command = [str(ROOT / "run"), "--detach", "--no-desktop", "--port", "0", "--home", str(home)]
             subprocess.run(command, check=True, env=environment, stdin=subprocess.DEVNULL, stdout=out)
             out.seek(0)
             answer = json.loads(out.read().splitlines()[-1])

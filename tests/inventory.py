@@ -33,21 +33,23 @@ class Inventory:
 
     @staticmethod
     def take() -> Inventory:
+        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+        loops = subprocess.run(
+            ["losetup", "--noheadings", "--output", "NAME,BACK-FILE"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.splitlines()
+        cgroups = Path("/sys/fs/cgroup").glob("**/oriel/*")
         return Inventory(
             processes=frozenset(_processes()),
             namespaces=_names(Path("/run/netns"), "oriel-"),
-            mounts=frozenset(
-                line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines() if "oriel" in line
-            ),
-            loops=frozenset(
-                line for line in subprocess.run(["losetup", "--noheadings", "--output", "NAME,BACK-FILE"],
-                                                capture_output=True, text=True, check=True).stdout.splitlines()
-                if "oriel" in line
-            ),
+            mounts=frozenset(line.split()[4] for line in mounts if "oriel" in line),
+            loops=frozenset(line for line in loops if "oriel" in line),
             links=_names(Path("/sys/class/net"), ""),
             slots=_names(Path("/run/oriel/slots"), ""),
-            cgroups=frozenset(str(path) for path in Path("/sys/fs/cgroup").glob("**/oriel*/*") if path.is_dir()),
-        )  # fmt: skip
+            cgroups=frozenset(str(path) for path in cgroups if path.is_dir()),
+        )
 
     def beyond(self, before: Inventory) -> list[str]:
         """What is here now and was not there `before`, one line each."""

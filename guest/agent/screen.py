@@ -50,12 +50,14 @@ def set_size(display: Any, wanted: Screen) -> None:
 
     for left in reversed(range(CONFIGURATIONS)):
         try:
-            return _configure(display, wanted)
+            _configure(display, wanted)
         except (XError, UnavailableError):
             # xvfb.service sets the first size with xrandr, perhaps at this moment: then the mode it makes is
             # BadName for us, or our timestamp is old. What it did is seen when we look again.
             if not left:
                 raise
+        else:
+            return
 
 
 def _configure(display: Any, wanted: Screen) -> None:

@@ -45,9 +45,10 @@ class Accelerator:
     kernel_words: tuple[str, ...] = ()  # added to the kernel's command line
 
 
-# In emulation with a thread per CPU, a CPU now and then still meets the breakpoint by which another one patches the
-# kernel's own text, and panics ("int3" in sched_clock_cpu, about one boot in fifteen with QEMU 7.2). The kernel does
-# its patching while it starts: so it starts on one CPU, and the image's first program brings up the others.
+# In emulation with a thread per CPU, a CPU now and then still meets the breakpoint by which another one
+# patches the kernel's own text, and panics ("int3" in sched_clock_cpu, one boot in fifteen with QEMU 7.2).
+# That patching is done while the kernel starts: so it starts on one CPU, and the image's first program
+# (guest/initrd/init) brings up the others.
 START_ON_ONE_CPU = "maxcpus=1"
 
 KVM = Accelerator("kvm", "kvm", "host", OVERHEAD_MIB)
