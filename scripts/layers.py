@@ -110,9 +110,8 @@ def summarise(results: dict[str, Counts]) -> int:
     for layer, counts in results.items():
         verdict = "ok" if counts.good else "FAILED"
         note = f"  ({counts.broken})" if counts.broken else ""
-        print(
-            f"{layer:12} {counts.passed:5} passed {counts.failed:4} failed {counts.skipped:4} skipped  {verdict}{note}"
-        )
+        told = f"{counts.passed:5} passed {counts.failed:4} failed {counts.skipped:4} skipped"
+        print(f"{layer:12} {told}  {verdict}{note}")
     # A layer that is broken without a failed test still counts as a failure in the closing line.
     failed = sum(counts.failed or bool(counts.broken) for counts in results.values())
     passed = sum(counts.passed for counts in results.values())
