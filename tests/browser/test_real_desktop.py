@@ -87,6 +87,17 @@ def colours_in(page: Page, x: int, y: int, width: int, height: int) -> int:
     )
 
 
+def picture_of(page: Page, x: int, y: int, width: int, height: int) -> str:
+    """That part of the viewer's canvas, as text to compare."""
+    return page.evaluate(
+        """([x, y, width, height]) => {
+          const context = document.querySelector(".view-screen canvas").getContext("2d");
+          return Array.from(context.getImageData(x, y, width, height).data).join();
+        }""",
+        [x, y, width, height],
+    )
+
+
 def test_terminal_and_browser_are_painted(view: Page, behind: Behind) -> None:
     windows = {
         window["kind"]: window
@@ -118,8 +129,14 @@ def test_a_line_typed_in_the_page_arrives_in_the_terminal(view: Page, behind: Be
 
 def test_chrome_fetches_by_keyboard_through_the_upstream(view: Page, behind: Behind) -> None:
     nonce = secrets.token_hex(8)
+    bar = (700, 50, 480, 44)
+    unselected = picture_of(view, *bar)
     view.mouse.click(950, 500)
-    view.keyboard.press("Control+l")
+    # Keys are lost while Chrome takes the focus: as a person would, look whether the address is selected.
+    until(
+        lambda: view.keyboard.press("Control+l") or picture_of(view, *bar) != unselected,
+        "the address selected",
+    )
     view.keyboard.type(f"http://origin.test/{nonce}\n")
     seen = until(
         lambda: [item for item in behind.origin.seen if item.path == f"/{nonce}"], "Chrome's request"

@@ -26,6 +26,7 @@ HEARTBEAT_S = 15.0
 REPLAY_PAGE = 500
 GONE = "desktop.gone"
 After = Annotated[int | None, Query(ge=0, description="As Last-Event-ID: 0 for all that are kept.")]
+Follow = Annotated[bool, Query(description="Whether to go on with what comes after the kept ones.")]
 
 
 @router.get("/events")
@@ -33,10 +34,11 @@ async def follow_events(
     request: Request,
     principal: Annotated[Principal, Depends(account(Permission.READ))],
     after: After = None,
+    follow: Follow = True,
 ) -> Response:
     """Of every desktop you may see. `Last-Event-ID` is honoured; without it: from now on."""
     owner_id = None if principal.may(Permission.ADMIN) else principal.user_id
-    return _stream(request, None, owner_id, after)
+    return _stream(request, None, owner_id, after, follow=follow)
 
 
 @router.get("/desktops/{ref}/events")
@@ -44,17 +46,20 @@ async def follow_desktop(
     request: Request,
     found: Annotated[Desktop, Depends(desktop(Permission.READ, guests=True))],
     after: After = None,
+    follow: Follow = True,
 ) -> Response:
     """Of one desktop, until it is gone."""
-    return _stream(request, found.id, None, after)
+    return _stream(request, found.id, None, after, follow=follow)
 
 
-def _stream(request: Request, desktop_id: str | None, owner_id: str | None, after: int | None) -> Response:
+def _stream(
+    request: Request, desktop_id: str | None, owner_id: str | None, after: int | None, *, follow: bool
+) -> Response:
     parts = parts_of(request)
     last = _last_seen(request, after)
     only_states = bool(request.state.principal.desktop)
     return StreamingResponse(
-        _lines(parts, desktop_id, owner_id, last, only_states),
+        _lines(parts, desktop_id, owner_id, last, only_states=only_states, follow=follow),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
@@ -70,9 +75,15 @@ def _last_seen(request: Request, after: int | None) -> int | None:
 
 
 async def _lines(
-    parts: Parts, desktop_id: str | None, owner_id: str | None, last: int | None, only_states: bool
+    parts: Parts,
+    desktop_id: str | None,
+    owner_id: str | None,
+    last: int | None,
+    *,
+    only_states: bool,
+    follow: bool,
 ) -> AsyncIterator[bytes]:
-    """First what is stored, then what comes; subscribed before, so that nothing falls between."""
+    """First what is stored, then, to `follow`, what comes; subscribed before: nothing falls between."""
     with parts.bus.subscribe(desktop=desktop_id, owner_id=owner_id) as subscription:
         yield b": the stream is open\n\n"
         seen = await parts.database.read(store.newest) if last is None else last
@@ -86,7 +97,7 @@ async def _lines(
                 if text := _text(event, only_states):
                     yield text
             replaying = len(page) == REPLAY_PAGE
-        while True:
+        while follow:
             try:
                 live = await subscription.next(HEARTBEAT_S)
             except TimeoutError:
