@@ -46,6 +46,7 @@ async def running_gateway(
     proxy, dns_udp, dns_tcp, transparent = listeners
     argv = gateway_argv(
         control_fd=its.fileno(),
+        uid=uid,
         proxy_fd=proxy.fileno(),
         dns_udp_fd=dns_udp.fileno(),
         dns_tcp_fd=dns_tcp.fileno(),
@@ -60,9 +61,6 @@ async def running_gateway(
                 stderr=output,
                 env=BASE_ENVIRONMENT,
                 cwd="/",
-                user=uid,
-                group=uid,
-                extra_groups=None if uid is None else [],
                 pass_fds=[its.fileno(), *(sock.fileno() for sock in listeners)],
             )
         its.close()

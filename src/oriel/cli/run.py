@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from oriel.host.records import read_json
 from oriel.host.settings import load_settings
 from oriel.image.build import Progress, build
 from oriel.model import wire
-from oriel.model.errors import LaunchError, OrielError, UnavailableError
+from oriel.model.errors import LaunchError, OrielError
 from oriel.model.events import Event
 
 __all__ = ["main"]
@@ -79,23 +79,48 @@ class Phases:
 
 
 async def stop(home: Home, *, desktops: bool) -> None:
-    """Stop what serves `home`, in order; with `desktops` also every machine and keeper. Disks stay."""
+    """Stop what serves `home`, in order; with `desktops` also every machine and keeper. Disks stay.
+
+    Raises LaunchError naming the desktops that could not be stopped in order; all else is stopped.
+    """
     serving = Serving.of(home)
-    if serving is None:
-        if desktops and any(home.desktops.glob("d-*/keeper.sock")):
-            # Keepers outlive their controller, and hostd is the one that may end them.
-            raise UnavailableError(
-                "nothing serves this home, so nobody can stop its desktops",
-                hint="./run --detach --no-desktop, then ./run --stop --all",
-            )
-        print("not running", file=sys.stderr)
-        return
-    if desktops:
-        await wire.call(wire.unix(home.hostd_socket), "retire", deadline_s=STOP_DEADLINE_S)
-    identity = ProcessId.of(serving.pid)
+    problems: list[str] = []
+    if desktops and any(home.desktops.glob("d-*")):
+        # Keepers outlive whatever serves them: without a hostd, one is started to end them.
+        async with contextlib.nullcontext() if serving else _hostd(home):
+            answer = await wire.call(wire.unix(home.hostd_socket), "retire", deadline_s=STOP_DEADLINE_S)
+            problems = list(answer["problems"])
+    identity = ProcessId.of(serving.pid) if serving else None
     if identity is not None:
         await end(identity, deadline_s=STOP_DEADLINE_S)
-    print("stopped" + (", desktops too; disks are kept" if desktops else "; desktops go on"), file=sys.stderr)
+    if problems:
+        raise LaunchError(
+            "; ".join(problems), hint="the disks are kept; `oriel events` tells more once served"
+        )
+    if desktops:
+        print("stopped, desktops too; disks are kept", file=sys.stderr)
+    else:
+        print("stopped; desktops go on" if serving else "not running", file=sys.stderr)
+
+
+@contextlib.asynccontextmanager
+async def _hostd(home: Home) -> AsyncIterator[None]:
+    """A hostd of our own, while nothing else serves the home."""
+    reader, writer = os.pipe()
+    command = [sys.executable, "-m", "oriel.hostd", "--home", str(home.root), "--ready-fd", str(writer)]
+    process = spawn(command, log=home.hostd_log, pass_fds=[writer])
+    os.close(writer)
+    # Ends with the ready line, or with the end of file when hostd has failed.
+    said = await asyncio.to_thread(os.read, reader, 4096)
+    os.close(reader)
+    identity = ProcessId.of(process.pid)
+    if not said or identity is None:
+        raise LaunchError("hostd could not be started", hint=f"its log: {home.hostd_log}")
+    try:
+        yield
+    finally:
+        await end(identity, deadline_s=STOP_DEADLINE_S)
+        process.wait()
 
 
 async def up(options: argparse.Namespace, home: Home) -> None:

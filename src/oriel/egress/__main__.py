@@ -1,6 +1,6 @@
 """`python -m oriel.egress`: the gateway of one desktop, started by its keeper.
 
-Works with the sockets it is given and as the user it is started as; the secrets come over the control
+Works with the sockets it is given and as the user it is told to become; the secrets come over the control
 pair, live in this process's memory only, and go with it when the pair closes.
 """
 
@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import functools
 import gc
+import os
 import resource
 import signal
 import socket
@@ -26,29 +27,56 @@ from oriel.egress.transparent import serve_transparent
 from oriel.model.errors import WireError
 from oriel.model.wire import MAX_LINE
 
-PR_SET_DUMPABLE = 4  # linux/prctl.h
+# linux/prctl.h
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_CAPBSET_DROP = 24
 PR_SET_NO_NEW_PRIVS = 38
+LAST_CAPABILITY = "/proc/sys/kernel/cap_last_cap"
 SWEEP_S = 30.0
 
 
 def main() -> int:
     """0 when the keeper closed the control pair, 1 if it broke the protocol."""
     options = _parse_arguments()
+    if options.uid is not None:
+        become(options.uid)
     harden()
     with contextlib.suppress(KeyboardInterrupt):
         return asyncio.run(_run(options))
     return 0
 
 
+def become(uid: int) -> None:
+    """From root to a user (and group) of our own, without any capability, for good.
+
+    Here rather than before the program starts: that user need not be able to read the program's files.
+    """
+    with open(LAST_CAPABILITY) as file:  # noqa: PTH123 - pathlib is not worth its memory here
+        last = int(file.read())
+    for capability in range(last + 1):
+        _prctl(PR_CAPBSET_DROP, capability)
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+
+
 def harden() -> None:
-    """No core dump, no peeking by others of the same user, no new privileges; many descriptors."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    for option, value in ((PR_SET_DUMPABLE, 0), (PR_SET_NO_NEW_PRIVS, 1)):
-        if libc.prctl(option, value, 0, 0, 0) != 0:
-            raise OSError(ctypes.get_errno(), "prctl failed")
+    """No core dump, no peeking by others of the same user, no new privileges; many descriptors.
+
+    We die with the keeper, whatever state we are in; that the control pair closes is the gentler way.
+    """
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    _prctl(PR_SET_DUMPABLE, 0)
+    _prctl(PR_SET_NO_NEW_PRIVS, 1)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _prctl(option: int, value: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), f"prctl({option}) failed")
 
 
 async def _run(options: argparse.Namespace) -> int:
@@ -107,6 +135,7 @@ async def _sweep(gateway: Gateway) -> None:
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="oriel.egress", description="The gateway of one desktop.")
     parser.add_argument("--control-fd", type=int, required=True, help="one end of a socket pair")
+    parser.add_argument("--uid", type=int, help="the user and group to become, from root")
     parser.add_argument("--proxy-fd", type=int, help="listening TCP socket of the explicit proxy")
     parser.add_argument("--transparent-fd", type=int, help="listening TCP socket for captured connections")
     parser.add_argument("--dns-udp-fd", type=int, help="bound UDP socket of the DNS server")

@@ -27,21 +27,24 @@ EventHandler = Callable[[dict[str, Any]], None]
 def gateway_argv(
     *,
     control_fd: int,
+    uid: int | None = None,
     proxy_fd: int | None = None,
     dns_udp_fd: int | None = None,
     dns_tcp_fd: int | None = None,
     transparent_fd: int | None = None,
 ) -> list[str]:
     """The gateway's command line. Pass the same descriptors as `pass_fds`; they may be bound sockets of
-    another network namespace. Listening is the opener's work. It carries no secret."""
-    fds = {
+    another network namespace. Listening is the opener's work. Started as root it becomes `uid`. It
+    carries no secret."""
+    numbers = {
+        "--uid": uid,
         "--control-fd": control_fd,
         "--proxy-fd": proxy_fd,
         "--dns-udp-fd": dns_udp_fd,
         "--dns-tcp-fd": dns_tcp_fd,
         "--transparent-fd": transparent_fd,
     }
-    words = [word for name, fd in fds.items() if fd is not None for word in (name, str(fd))]
+    words = [word for name, n in numbers.items() if n is not None for word in (name, str(n))]
     return [sys.executable, "-P", "-m", "oriel.egress", *words]
 
 

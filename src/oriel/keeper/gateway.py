@@ -119,7 +119,7 @@ class Gateway:
         }
         with theirs:
             self._process = spawn(
-                [*_unprivileged(self._uid), *gateway_argv(**fds)],
+                gateway_argv(uid=self._uid, **fds),
                 log=self._log,
                 env={"PYTHONPATH": str(Path(oriel.__file__).parents[1])},
                 pass_fds=tuple(fds.values()),
@@ -197,17 +197,6 @@ class Gateway:
             if dropped:
                 data["dropped_before"] = dropped
             self._journal.record(f"egress.{kind}", str(event.get("message", "")), must_write=False, **data)
-
-
-def _unprivileged(uid: int) -> list[str]:
-    """A prefix that gives a program a uid of its own, no capability, and no way to get one.
-
-    It dies with the keeper, whatever state it is in; that its control pair closes is the gentler way.
-    """
-    return [
-        "setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--no-new-privs",
-        "--inh-caps=-all", "--bounding-set=-all", "--pdeathsig=KILL", "--",
-    ]  # fmt: skip
 
 
 class EventLimit:
