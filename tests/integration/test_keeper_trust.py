@@ -27,10 +27,12 @@ UPSTREAM = f"http://someone:{CANARY}@203.0.113.7:8080"
 NOBODY = 65534
 
 ASK = """
-import asyncio, sys
+import asyncio, os, sys
 from pathlib import Path
 from oriel.model import wire
 from oriel.model.errors import OrielError
+uid, gid = int(sys.argv[2]), int(sys.argv[3])
+os.setgroups([]), os.setresgid(gid, gid, gid), os.setresuid(uid, uid, uid)
 try:
     print(asyncio.run(wire.call(wire.unix(Path(sys.argv[1])), "hello"))["state"])
 except OrielError as error:
@@ -40,8 +42,7 @@ except OrielError as error:
 
 def ask_as(keeper: Keeper, uid: int, gid: int) -> str:
     result = subprocess.run(
-        ["setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "--", "/usr/bin/python3", "-c", ASK,
-         keeper.paths.keeper_socket],
+        ["/usr/bin/python3", "-c", ASK, keeper.paths.keeper_socket, str(uid), str(gid)],
         capture_output=True, text=True, timeout=20, check=True,
         env={"PYTHONPATH": str(Path(__file__).resolve().parents[2] / "src")},
     )  # fmt: skip
