@@ -85,7 +85,7 @@ def test_wrong_token(server: Server) -> None:
 
 
 def test_no_such_desktop(server: Server) -> None:
-    refused(server.oriel("show", "nobody", check=False), 3, "nobody")
+    refused(server.oriel("show", "nobody", check=False), 3, "desktop")
 
 
 def run(*options: str, home: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:

@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -168,14 +169,22 @@ async def serve(
 async def _parts(
     home: Home, account: Account, listener: socket.socket, url: str, flags: Mapping[str, str | None]
 ) -> list[Part]:
-    root = await readable_program(home, _as_account(account))
-    python = str(root / ".venv/bin/python")
-    hostd = ["setpriv", "--pdeathsig=TERM", "--", python, "-m", "oriel.hostd", "--home", str(home.root)]
+    hostd = [
+        "setpriv",
+        "--pdeathsig=TERM",
+        "--",
+        sys.executable,
+        "-m",
+        "oriel.hostd",
+        "--home",
+        str(home.root),
+    ]
     if home.images_directory is not None:
         hostd += ["--images", str(home.images_directory)]
+    root = await readable_program(home, _as_account(account))
     controller = [
         *_as_account(account),
-        *(python, "-m", "oriel.controller", "--home", str(home.root)),
+        *(str(root / ".venv/bin/python"), "-m", "oriel.controller", "--home", str(home.root)),
         *("--listen-fd", str(listener.fileno()), "--url", url, f"--web-directory={root / 'web/dist'}"),
     ]
     # By environment, not as arguments: a database's address may hold a password.

@@ -1,4 +1,4 @@
-"""Where the program's own files are, so that processes of other users can read them."""
+"""Where the program's own files are, so that the controller's user can read them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 
 
 async def readable_program(home: Home, as_account: Sequence[str]) -> Path:
-    """A directory with `.venv`, `src` and `web/dist` that unprivileged users can read.
+    """A directory with `.venv`, `src` and `web/dist` that the controller's user can read.
 
     That is the checkout itself where it can be (`as_account` is the command prefix that tries it),
     else a copy in the home, one per version of the code: a checkout under /root is closed to others.
