@@ -23,7 +23,9 @@ ROOT = Path(__file__).resolve().parents[1]
 TEST_HOME = Path(os.environ.get("ORIEL_TEST_HOME", "/var/lib/oriel-test"))
 
 
+@pytest.fixture(scope="session")
 def need_root() -> None:
+    """For tests that make namespaces and machines."""
     if os.geteuid() != 0:
         pytest.fail("these tests make namespaces and machines: run ./test as root")
 
@@ -37,9 +39,8 @@ def images_directory() -> Path:
 
 
 @pytest.fixture(scope="session")
-def golden_image(images_directory: Path) -> Path:
+def golden_image(images_directory: Path, need_root: None) -> Path:
     """The directory of the current plan's golden image; built (minutes) if it is not there yet."""
-    need_root()
     from oriel.host.layout import Home
     from oriel.image.build import build
 
