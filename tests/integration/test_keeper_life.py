@@ -16,7 +16,6 @@ import pytest
 from oriel.host.layout import Home
 from oriel.model import wire
 from oriel.model.errors import InvalidError, NotFoundError, OrielError, StateError
-from tests.conftest import need_root
 from tests.integration.keepers import Keeper, kept, new_spec
 from tests.inventory import Inventory
 
@@ -24,8 +23,7 @@ STEPS = ["link", "disk", "gateway", "machine", "agent", "identity", "windows"]
 
 
 @pytest.fixture
-def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    need_root()
+def home(tmp_path_factory: pytest.TempPathFactory, need_root: None) -> Home:
     return Home(tmp_path_factory.mktemp("h"))
 
 

@@ -4,7 +4,13 @@ if [ -n "${BASH_VERSION-}" ] && [ -n "${PS1-}" ]; then
   __oriel_identity() {
     local status=$? line
     while IFS= read -r line; do
-      case $line in SESSION_ID=*) line=${line#SESSION_ID=} line=${line#\"} export SESSION_ID="${line%\"}" ;; esac
+      case $line in
+        SESSION_ID=*)
+          line=${line#SESSION_ID=}
+          line=${line#\"}
+          export SESSION_ID="${line%\"}"
+          ;;
+      esac
     done </etc/environment
     return $status
   }
