@@ -26,9 +26,12 @@ from oriel.host.process import ProcessId, end, spawn, wait_gone
 from oriel.host.records import read_json
 from oriel.host.settings import load_settings
 from oriel.image.build import Progress, build
+from oriel.machine.driver import Probe
+from oriel.machine.runtimes import automatic
 from oriel.model import wire
 from oriel.model.errors import LaunchError, OrielError
 from oriel.model.events import Event
+from oriel.model.spec import Isolation, Runtime
 
 __all__ = ["main"]
 
@@ -160,17 +163,21 @@ def _tell(result: Mapping[str, Any], desktop: DesktopInfo | None) -> None:
 async def _result(client: AsyncOriel, home: Home, desktop: DesktopInfo | None) -> dict[str, Any]:
     """The JSON object of `--detach` (CONTRACT). Without a desktop: what a new one would get."""
     if desktop is None:
-        runtimes = (await client.host())["runtimes"]
-        runtime = next((name for name, probe in runtimes.items() if probe["works"]), "")
-        isolation = runtimes[runtime]["isolation"] if runtime else ""
+        reports = (await client.host())["runtimes"]
+        probes = {
+            Runtime(name): Probe(**report | {"isolation": Isolation(report["isolation"])})
+            for name, report in reports.items()
+        }
+        runtime: str = automatic(probes)
+        isolation: str = probes[Runtime(runtime)].isolation
     else:
         runtime, isolation = desktop.runtime, desktop.isolation
     record = read_json(home.controller_record) or {}
     return {
         "url": client.access.url,
         "token": client.access.token.reveal(),
-        "runtime": runtime,
-        "isolation": isolation,
+        "runtime": str(runtime),
+        "isolation": str(isolation),
         "home": str(home.root),
         "pid": record.get("pid"),
     }
