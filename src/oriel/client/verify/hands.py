@@ -14,7 +14,7 @@ from oriel.client.verify.inspection import Inspection
 from oriel.client.verify.paint import BAR_HEIGHT
 from oriel.client.verify.report import UnmetError
 from oriel.client.viewer import Viewer
-from oriel.model.errors import UnavailableError
+from oriel.model.errors import UnavailableError, WireError
 
 __all__ = ["browser_navigates", "terminal_typing"]
 
@@ -114,7 +114,12 @@ async def _loaded(chrome: Chrome, pages: list[str], url: str) -> PageState:
         async with asyncio.timeout(PAGE_DEADLINE_S):
             while True:
                 for page in pages:
-                    state = await chrome.state_of(page)
+                    try:
+                        state = await chrome.state_of(page)
+                    except WireError:
+                        # Between two documents Chrome has no active page to ask; the event that ends
+                        # this is waited for below.
+                        continue
                     if state.typed.rstrip("/") == url.rstrip("/"):
                         last = state
                         if state.complete and 200 <= state.status < 400:
