@@ -108,17 +108,19 @@ async def stop(home: Home, *, desktops: bool) -> None:
 
 @contextlib.asynccontextmanager
 async def _hostd(home: Home) -> AsyncIterator[None]:
-    """A hostd of our own, while nothing else serves the home."""
+    """A hostd of our own, while nothing else serves the home. Its own error if it cannot start."""
     reader, writer = os.pipe()
     command = [sys.executable, "-m", "oriel.hostd", "--home", str(home.root), "--ready-fd", str(writer)]
     process = spawn(command, log=home.hostd_log, pass_fds=[writer])
     os.close(writer)
-    # Ends with the ready line, or with the end of file when hostd has failed.
-    said = await asyncio.to_thread(os.read, reader, 4096)
+    # Ends with hostd's one line, or with the end of file when it died without a word.
+    said = json.loads(await asyncio.to_thread(os.read, reader, 65536) or b"{}")
     os.close(reader)
     identity = ProcessId.of(process.pid)
-    if not said or identity is None:
-        raise LaunchError("hostd could not be started", hint=f"its log: {home.hostd_log}")
+    if not said.get("ok") or identity is None:
+        process.wait()
+        unsaid = LaunchError("hostd could not be started", hint=f"its log: {home.hostd_log}")
+        raise OrielError.from_wire(said["error"]) if "error" in said else unsaid
     try:
         yield
     finally:
