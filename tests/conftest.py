@@ -16,11 +16,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.inventory import Inventory
+from tests.inventory import TEST_HOME, Inventory
 
 ROOT = Path(__file__).resolve().parents[1]
-# Not under /tmp or /root: the controller's and the VMM's users must be able to reach it.
-TEST_HOME = Path(os.environ.get("ORIEL_TEST_HOME", "/var/lib/oriel-test"))
 
 
 @pytest.fixture(scope="session")

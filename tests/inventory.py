@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+
+# Where the homes of tests stand, unless told otherwise. Not under /tmp or /root: the controller's and the
+# VMM's users must be able to reach it.
+TEST_HOME = Path(os.environ.get("ORIEL_TEST_HOME", "/var/lib/oriel-test"))
 
 # Words that only our own processes have in their command lines.
 OURS = (
@@ -45,7 +50,7 @@ class Inventory:
             processes=frozenset(_processes()),
             namespaces=_names(Path("/run/netns"), "oriel-"),
             mounts=frozenset(line.split()[4] for line in mounts if "oriel" in line),
-            loops=frozenset(line for line in loops if "oriel" in line),
+            loops=frozenset(line for line in loops if f"{TEST_HOME}/" in line or "/tmp/" in line),
             links=_names(Path("/sys/class/net"), ""),
             slots=_names(Path("/run/oriel/slots"), ""),
             cgroups=frozenset(str(path) for path in cgroups if path.is_dir()),
