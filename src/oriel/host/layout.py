@@ -5,6 +5,7 @@ HOME/
   recipes/NAME.toml             the operator's own recipes (optional)
   images/NAME@VERSION/          one golden image: root.erofs, initrd, vmlinuz, disk.img, manifest.json
   images/.cache/                build layers, keyed by hash
+  images/.templates/KEY/        a moment that desktops begin at: memory, pages, devices, disk.img …
   hostd/                        root:oriel 0750
     hostd.sock                  0660; verbs in docs/internals.md
     hostd.json  hostd.log       pid and start time; log
@@ -16,6 +17,8 @@ HOME/
     disk.img                    the desktop's own writable disk, sparse
     disk/  root/                mount points (container)
     machine/                    the VMM's sockets and files
+    paused/                     the moment to go on from; its disk is disk.img itself
+    snapshots/NAME/             a moment to return to or to fork
   controller/                   oriel:oriel 0700
     oriel.db  secret.key  admin.token  controller.json  controller.log  stills/
 """
@@ -26,7 +29,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from oriel.model.spec import check_desktop_id
+from oriel.host.template import check_template_key
+from oriel.model.spec import check_desktop_id, check_name
 
 __all__ = ["DEFAULT_HOME", "DesktopPaths", "Home", "default_home", "netns_name", "netns_path"]
 
@@ -94,6 +98,17 @@ class DesktopPaths:
     def machine(self) -> Path:
         return self.root / "machine"
 
+    @property
+    def paused(self) -> Path:
+        return self.root / "paused"
+
+    @property
+    def snapshots(self) -> Path:
+        return self.root / "snapshots"
+
+    def snapshot(self, name: str) -> Path:
+        return self.snapshots / check_name(name, "snapshot")
+
 
 @dataclass(frozen=True)
 class Home:
@@ -131,6 +146,14 @@ class Home:
     @property
     def image_cache(self) -> Path:
         return self.images / ".cache"
+
+    @property
+    def templates(self) -> Path:
+        """Beside the images, and shared with them: a template is nothing without its image."""
+        return self.images / ".templates"
+
+    def template(self, key: str) -> Path:
+        return self.templates / check_template_key(key)
 
     @property
     def hostd(self) -> Path:

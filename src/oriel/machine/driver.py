@@ -12,6 +12,16 @@ A driver is made once per keeper, for one desktop. It promises:
 - `release` gives back what the machine held on the host besides its process (mounts, loop devices,
   sockets, cgroup); idempotent; also right after a kill -9 of the machine or of the previous keeper.
   The desktop's `disk.img` stays.
+
+Two powers a runtime may have besides, each a protocol of its own; `isinstance` tells.
+
+- `Halting` (of a machine): it stands still and goes on, with everything it holds. The guest does not
+  notice but for the clock.
+- `Saving` (of a machine that can halt) and `Restoring` (of its driver): memory and devices are written
+  to a `Moment`, and another machine is made that stands where the first one stood. The same moment can
+  be restored any number of times, at once too; its files are never changed while they exist, only
+  linked and deleted. The disk is the keeper's to copy: what was written before `halt` returned is in
+  `spec.disk`, and `restore` wants `spec.disk` as it was then.
 """
 
 from __future__ import annotations
@@ -19,12 +29,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from oriel.model.link import Link
 from oriel.model.spec import Isolation, Runtime
 
-__all__ = ["Driver", "Exit", "ImageFiles", "Machine", "MachineSpec", "Probe"]
+__all__ = [
+    "Driver",
+    "Exit",
+    "Halting",
+    "ImageFiles",
+    "Machine",
+    "MachineSpec",
+    "Moment",
+    "Probe",
+    "Restoring",
+    "Saving",
+]
 
 
 @dataclass(frozen=True)
@@ -62,6 +83,46 @@ class MachineSpec:
     disk_mount: Path
     root_mount: Path
     link: Link
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The files of one machine at one moment, in a directory of their own; see docs/explanation/moments.md.
+
+    A driver writes and reads `memory`, `pages`, `devices` and `base`; `disk` and `manifest` are the
+    keeper's, and `manifest`, written last, is what makes the moment whole.
+    """
+
+    directory: Path
+
+    @property
+    def memory(self) -> Path:
+        """Pages at their own offsets, holes between them; of a template the whole memory."""
+        return self.directory / "memory"
+
+    @property
+    def pages(self) -> Path:
+        """A bit per page: those that `memory` has. The others are as in `base`, or zero without one."""
+        return self.directory / "pages"
+
+    @property
+    def base(self) -> Path:
+        """A hard link to the memory of the template it began with, if it began with one."""
+        return self.directory / "base"
+
+    @property
+    def devices(self) -> Path:
+        """The state of processors and devices, in the VMM's own form."""
+        return self.directory / "devices"
+
+    @property
+    def disk(self) -> Path:
+        """The writable disk as it was then; a paused desktop's is the desktop's own `disk.img` instead."""
+        return self.directory / "disk.img"
+
+    @property
+    def manifest(self) -> Path:
+        return self.directory / "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -114,3 +175,48 @@ class Driver(Protocol):
     async def adopt(self, spec: MachineSpec, record: Mapping[str, Any]) -> Machine | None: ...
 
     async def release(self, spec: MachineSpec) -> None: ...
+
+
+@runtime_checkable
+class Halting(Protocol):
+    """A machine that can stand still."""
+
+    async def halt(self) -> None:
+        """Nothing of the guest runs when this returns; what it wrote is in its disk's file. Idempotent."""
+        ...
+
+    async def go_on(self) -> None:
+        """The guest runs (again) when this returns. Idempotent."""
+        ...
+
+    async def halted(self) -> bool: ...
+
+
+@runtime_checkable
+class Saving(Halting, Protocol):
+    """A machine whose memory can be kept."""
+
+    async def save(self, moment: Moment) -> None:
+        """Write memory and devices of this halted machine into `moment`'s (existing) directory.
+
+        Synced to the disk when this returns. The machine stays halted, and may go on. On any error what
+        was written is the caller's to remove.
+        """
+        ...
+
+
+@runtime_checkable
+class Restoring(Protocol):
+    """A driver whose machines are `Saving`."""
+
+    async def engine(self, spec: MachineSpec) -> str:
+        """Everything besides the specification that must be the same where a moment is restored: VMM and
+        version, machine type, CPU model, the host's CPU where the guest sees it. Any text; compared whole.
+        """
+        ...
+
+    async def restore(self, spec: MachineSpec, moment: Moment) -> Machine:
+        """A machine that stands where `moment` was saved, halted: `go_on` runs it. Its record allows
+        `adopt` at once. Raises LaunchError and leaves nothing behind if the moment cannot be restored.
+        """
+        ...
