@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
 
-from tests.browser.fake_host import Host
+from tests.browser.host import Host
 
 ROOT = Path(__file__).resolve().parents[2]
 DIST = ROOT / "web/dist"

@@ -135,7 +135,7 @@ def test_the_clipboard_goes_both_ways_and_is_only_text(oriel: Oriel, open_page: 
 
 
 def test_the_server_s_name_is_never_markup(oriel: Oriel, open_page: OpenPage) -> None:
-    oriel.host.server_name = (
+    oriel.host.name_screens(
         '"><img src=x onerror="document.title=\'owned\'"><script>document.title="owned"</script>'
     )
     oriel.desktop("desk")
@@ -189,8 +189,8 @@ def test_a_desktop_that_stops_offers_its_start_and_opens_again(oriel: Oriel, ope
 def test_a_machine_that_dies_says_why(oriel: Oriel, open_page: OpenPage) -> None:
     oriel.desktop("desk")
     page = live(open_page("/desktops/desk"))
-    oriel.host.kill_machine("desk", "the machine ended by itself: signal 9")
-    expect(page.get_by_text("the machine ended by itself: signal 9")).to_be_visible()
+    oriel.host.kill_machine("desk", "signal 9")
+    expect(page.get_by_text("the machine ended: signal 9")).to_be_visible()
     expect(page.get_by_role("button", name="Start again")).to_be_visible()
 
 

@@ -185,7 +185,7 @@ async def test_a_start_that_fails_says_why_and_can_be_tried_again(c: Running) ->
             await desktop.wait_ready(deadline_s=10)
         error = (await c.state("mine"))["error"]
         assert error["hint"] == "look at it"
-        assert error["console"] == "last words"
+        assert error["console"] == "fake console\n"
         assert (await desktop.start(deadline_s=10)).state == "running"
         assert (await c.state("mine"))["error"] is None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, delete, func, insert, select
 
@@ -11,15 +11,22 @@ from oriel.controller.store.database import Transaction
 from oriel.controller.store.tables import audit, events
 from oriel.model.events import Event, utc_now
 
-if TYPE_CHECKING:
-    from oriel.controller.store.desktops import Desktop
+__all__ = ["Subject", "after", "audit_page", "newest", "record", "trim", "write_audit"]
 
-__all__ = ["after", "audit_page", "newest", "record", "trim", "write_audit"]
+
+class Subject(Protocol):
+    """Whom an event is about: a desktop, by its id and its owner's."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def owner_id(self) -> str: ...
 
 
 def record(
     transaction: Transaction,
-    desktop: Desktop,
+    desktop: Subject,
     kind: str,
     message: str = "",
     data: Mapping[str, Any] | None = None,
