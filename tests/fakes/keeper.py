@@ -136,7 +136,10 @@ class FakeDesktop:
     async def on_inspect(self, _call: wire.Call) -> dict:
         egress = {"mode": "none", "proxy": ""} if self.egress is None else {
             "mode": str(self.egress.mode), "proxy": self.egress.proxy, "bytes_in": 5000, "bytes_out": 700,
-            "connections": 12, "denied": 1, "upstream_ok": True, "exit_ip": "203.0.113.7",
+            "connections": 12, "open": 2, "denied": 1, "denied_by_reason": {"not_public": 1},
+            "upstream_errors": 0, "upstream_ok": True, "exit_ip": "203.0.113.7",
+            "latency_ms": {"count": 2, "sum": 30.0, "buckets": {"10": 1, "50": 2, "+Inf": 2}, "p50": 10.0,
+                           "p95": 50.0},
         }  # fmt: skip
         told = {"id": self.spec.id, "state": str(self.state), "seq": len(self.events), "egress": egress,
                 "timings": self.timings}  # fmt: skip
@@ -150,6 +153,9 @@ class FakeDesktop:
         self.egress = EgressSpec.from_wire(call.args)
         self.configured += 1
         return {}
+
+    async def on_access_log(self, _call: wire.Call) -> dict:
+        return {"text": 'cut off"}\n{"at":"2026-01-05T10:00:00.000Z","host":"a.test","port":443}'}
 
     async def on_start(self, call: wire.Call) -> dict:
         if self.state not in (State.CREATING, State.STOPPED, State.FAILED):

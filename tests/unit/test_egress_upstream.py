@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oriel.egress.upstream import UpstreamKind, expand_ports, parse_upstream
+from oriel.egress.upstream import UpstreamKind, expand_pool, parse_upstream
 from oriel.model.errors import InvalidError
 
 VISIBLE = st.characters(codec="utf-8", categories=("L", "N", "P", "S"))
@@ -102,12 +102,22 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     ],
 )
 def test_a_port_range_is_a_pool(url: str, ports: list[int]) -> None:
-    pool = [parse_upstream(secret.reveal()) for secret in expand_ports(url)]
+    pool = [parse_upstream(secret.reveal()) for secret in expand_pool(url)]
     assert [upstream.port for upstream in pool] == ports
     assert len({(upstream.username, upstream.password) for upstream in pool}) == 1
+
+
+def test_a_list_as_providers_give_it_is_a_pool() -> None:
+    text = "h.example:100-101:u:p\n\n  http://v:q@i.example:200\r\n"
+    pool = [parse_upstream(secret.reveal()) for secret in expand_pool(text)]
+    assert [upstream.label for upstream in pool] == [
+        "http://h.example:100", "http://h.example:101", "http://i.example:200"
+    ]  # fmt: skip
+    with pytest.raises(InvalidError):
+        expand_pool("\n".join(["h.example:1-600:u:p"] * 2))
 
 
 @pytest.mark.parametrize("ports", ["0-3", "5-4", "1-65536", "1-1001"])
 def test_a_bad_range_is_refused(ports: str) -> None:
     with pytest.raises(InvalidError):
-        expand_ports(f"http://u:p@h.example:{ports}")
+        expand_pool(f"http://u:p@h.example:{ports}")

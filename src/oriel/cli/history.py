@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,12 +15,26 @@ from oriel.model.events import Event
 __all__ = ["events", "logs"]
 
 
-def logs(name: NameArgument, json: JsonFlag = False, home: HomeOption = None) -> None:
-    """The tail of the desktop's console."""
+def logs(
+    name: NameArgument,
+    access: Annotated[bool, typer.Option("--access", help="Where it went, if its policy has a log.")] = False,
+    json: JsonFlag = False,
+    home: HomeOption = None,
+) -> None:
+    """The tail of the desktop's console, or of its access log."""
     with connect(home) as oriel:
         desktop = oriel.desktop(name)
+        if access:
+            _access(Output(json=json), desktop.access_log())
+            return
         text = desktop.logs()
     Output(json=json).result({"id": desktop.info.id, "text": text}, plain(text).rstrip())
+
+
+def _access(output: Output, items: list[dict[str, Any]]) -> None:
+    columns = ("at", "way_in", "host", "port", "bytes_in", "bytes_out", "seconds")
+    rows = [[plain(str(item.get(column, ""))) for column in columns] for item in items]
+    output.table({"items": items}, [column.upper() for column in columns], rows)
 
 
 def events(

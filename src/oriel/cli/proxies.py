@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,16 +23,26 @@ ProxyArgument = Annotated[str, typer.Argument(metavar="PROXY", help="Name or id 
 def add(
     name: Annotated[str, typer.Argument(metavar="NAME", help="How it will be called.")],
     url_file: Annotated[
-        Path | None, typer.Option(help="File whose first line is the URL; without it stdin is read.")
+        Path | None, typer.Option(help="File with the URL, or one per line; without it stdin is read.")
     ] = None,
+    *,
+    exclusive: Annotated[bool, typer.Option("--exclusive", help="One desktop per address.")] = False,
+    shared: Annotated[bool, typer.Option("--shared", help="Everyone may use it.")] = False,
+    failover: Annotated[
+        bool, typer.Option("--failover", help="If a desktop's address fails, another of the pool serves.")
+    ] = False,
     json: JsonFlag = False,
     home: HomeOption = None,
 ) -> None:
-    """Add a proxy: http, https or socks5 URL with user and password, on stdin or in a file."""
+    """Add a proxy: http, https or socks5 URL with user and password, on stdin or in a file.
+
+    A range of ports (host:10001-10010) or several lines are a pool, of which each user gets one address.
+    """
     url = _read_url(url_file)
     with connect(home) as oriel:
-        made = oriel.proxies.add(name, url)
-    Output(json=json).result(made, f"{name} added")
+        made = oriel.proxies.add(name, url, exclusive=exclusive, shared=shared, failover=failover)
+    count = int(made.get("addresses", 1))
+    Output(json=json).result(made, f"{name} added" + (f" with {count} addresses" if count > 1 else ""))
 
 
 def _read_url(path: Path | None) -> Secret:
@@ -49,7 +59,7 @@ def _read_url(path: Path | None) -> Secret:
     if not lines:
         hint = "printf %s URL | oriel proxy add NAME, or --url-file FILE"
         raise InvalidError.of([Fault("url", "nothing came on stdin")], hint=hint)
-    return Secret(lines[0].strip())
+    return Secret("\n".join(lines))
 
 
 @app.command("list")
@@ -57,24 +67,43 @@ def list_(json: JsonFlag = False, home: HomeOption = None) -> None:
     """All proxies; never with a password."""
     with connect(home) as oriel:
         items = oriel.proxies.list()
-    columns = ("name", "scheme", "host", "port", "has_password", "id")
-    rows = [[item.get(column, "") for column in columns] for item in items]
-    Output(json=json).table({"items": items}, [column.upper() for column in columns], rows)
+    columns = ("NAME", "SCHEME", "HOST", "PORT", "IN USE", "KIND", "PASSWORD", "OWNER")
+    rows = [
+        (
+            item["name"], item["scheme"], item["host"], item["port"],
+            f"{item['in_use']} of {item['addresses']}", _kind(item), "kept" if item["has_password"] else "-",
+            item["owner"],
+        )
+        for item in items
+    ]  # fmt: skip
+    Output(json=json).table({"items": items}, columns, rows)
+
+
+def _kind(item: dict[str, Any]) -> str:
+    return " ".join(word for word in ("exclusive", "shared", "failover") if item[word]) or "-"
 
 
 @app.command()
 def show(proxy: ProxyArgument, json: JsonFlag = False, home: HomeOption = None) -> None:
-    """One proxy, without its password."""
+    """One proxy without its password, and the desktops that go out by it."""
     with connect(home) as oriel:
         item = oriel.proxies.get(proxy)
-    Output(json=json).table(item, ("FIELD", "VALUE"), list(item.items()))
+    rows = [(key, value) for key, value in item.items() if key != "desktops"]
+    rows += [("desktop", f"{one['name']} ({one['owner']}) by {one['address']}") for one in item["desktops"]]
+    Output(json=json).table(item, ("FIELD", "VALUE"), rows)
 
 
 @app.command()
-def check(proxy: ProxyArgument, json: JsonFlag = False, home: HomeOption = None) -> int:
-    """Try it: reachable, password accepted, and the address the world then sees."""
+def check(
+    proxy: ProxyArgument,
+    place: Annotated[int, typer.Option(min=0, help="Which address of a pool, from 0.")] = 0,
+    port: Annotated[list[int] | None, typer.Option(help="A port to try; may be repeated.")] = None,
+    json: JsonFlag = False,
+    home: HomeOption = None,
+) -> int:
+    """Try it: reachable, password accepted, the address the world then sees, and the ports it allows."""
     with connect(home) as oriel:
-        result = oriel.proxies.check(proxy)
+        result = oriel.proxies.check(proxy, place=place, ports=tuple(port) if port else None)
     Output(json=json).table(result, ("FIELD", "VALUE"), list(result.items()))
     return FAILED if result.get("problem") else DONE
 
@@ -86,9 +115,12 @@ def assign(
     json: JsonFlag = False,
     home: HomeOption = None,
 ) -> None:
-    """Let a desktop go out by it, at once for new connections."""
+    """Let a desktop go out by it, at once. Of a pool it gets its user's address, or a free one."""
     with connect(home) as oriel:
-        egress = oriel.desktop(desktop).set_egress(proxy=proxy)
+        if proxy in ("direct", "none"):
+            egress = oriel.desktop(desktop).set_egress(proxy=proxy)
+        else:
+            egress = oriel.proxies.assign(proxy, desktop)
     Output(json=json).result(egress, f"{desktop} goes out by {proxy}")
 
 

@@ -17,6 +17,7 @@ import uvicorn
 from oriel.controller.admission import Admission
 from oriel.controller.app import build_app
 from oriel.controller.bus import Bus
+from oriel.controller.countries import Countries
 from oriel.controller.identity import Identities
 from oriel.controller.limits import Limits
 from oriel.controller.live import Live
@@ -83,6 +84,8 @@ async def assemble(home: Home, settings: Settings, url: str) -> AsyncIterator[Pa
         _make_directories(home)
         stack.enter_context(_alone(home))
         vault = Vault(home.secret_key)
+        countries = Countries(settings.country_database)
+        stack.callback(countries.close)
         bus = Bus()
         database = Database(settings.database_url or f"sqlite:///{home.database}")
         stack.push_async_callback(database.close)
@@ -106,7 +109,8 @@ async def assemble(home: Home, settings: Settings, url: str) -> AsyncIterator[Pa
         parts = Parts(
             settings=settings, url=url, web=settings.web_directory or CHECKOUT / "web/dist",
             database=database, bus=bus, vault=vault, fleet=fleet, identities=identities, tickets=tickets,
-            live=live, limits=Limits(settings.requests_per_second, settings.request_burst),
+            countries=countries, live=live,
+            limits=Limits(settings.requests_per_second, settings.request_burst),
             metrics=Metrics(), supervisor=supervisor, admission=Admission(fleet, database, settings),
             stills=stills,
         )  # fmt: skip

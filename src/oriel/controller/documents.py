@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from oriel.controller.store.desktops import Desktop
 from oriel.controller.store.people import Token, User
-from oriel.controller.store.proxies import Proxy
+from oriel.controller.store.proxies import Proxy, Use
 
 __all__ = ["desktop_document", "proxy_document", "reduced_document", "token_document", "user_document"]
 
 
-def desktop_document(desktop: Desktop, base_url: str) -> dict[str, Any]:
-    """The desktop object (CONTRACT)."""
+def desktop_document(desktop: Desktop, base_url: str, country: str = "") -> dict[str, Any]:
+    """The desktop object (CONTRACT). `country`: of the address the world sees."""
     return reduced_document(desktop, base_url) | {
         "owner": desktop.owner,
         "session_id": desktop.session_id,
@@ -21,6 +22,7 @@ def desktop_document(desktop: Desktop, base_url: str) -> dict[str, Any]:
         "memory_mib": desktop.memory_mib,
         "disk_gib": desktop.disk_gib,
         "proxy": desktop.proxy,
+        "exit": {"ip": desktop.exit_ip, "was": desktop.exit_was, "country": country},
         "idle_timeout_s": desktop.idle_timeout_s,
         "labels": dict(desktop.labels),
         "error": dict(desktop.error) if desktop.error else None,
@@ -40,6 +42,7 @@ def reduced_document(desktop: Desktop, base_url: str) -> dict[str, Any]:
         "image": "",
         "screen": {"width": desktop.screen_width, "height": desktop.screen_height},
         "proxy": None,
+        "exit": None,
         "viewer_url": f"{base_url}/desktops/{desktop.name}",
         "created_at": desktop.created_at,
         "ready_at": desktop.ready_at,
@@ -48,12 +51,19 @@ def reduced_document(desktop: Desktop, base_url: str) -> dict[str, Any]:
     }
 
 
-def proxy_document(proxy: Proxy) -> dict[str, Any]:
-    scheme, _, rest = proxy.address.partition("://")
+def proxy_document(proxy: Proxy, uses: Sequence[Use], *, in_use: int) -> dict[str, Any]:
+    """`uses`: the desktops that may be told of; `in_use`: how many of its addresses any desktop uses."""
+    first = proxy.addresses[0]
+    scheme, _, rest = first.partition("://")
     host, _, port = rest.rpartition(":")
     return {
-        "id": proxy.id, "name": proxy.name, "owner": proxy.owner, "url": proxy.address, "scheme": scheme,
-        "host": host.strip("[]"), "port": port, "has_password": proxy.has_password,
+        "id": proxy.id, "name": proxy.name, "owner": proxy.owner, "url": first, "scheme": scheme,
+        "host": host.strip("[]"), "port": port, "addresses": len(proxy.addresses), "in_use": in_use,
+        "exclusive": proxy.exclusive, "shared": proxy.shared, "failover": proxy.failover,
+        "has_password": proxy.has_password,
+        "desktops": [
+            {"name": use.desktop, "owner": use.owner, "address": proxy.addresses[use.place]} for use in uses
+        ],
         "labels": dict(proxy.labels), "created_at": proxy.created_at,
     }  # fmt: skip
 

@@ -12,6 +12,7 @@ import structlog
 from oriel.controller.store import desktops
 from oriel.controller.store.database import Database, Transaction
 from oriel.controller.store.events import record
+from oriel.controller.ways_out import ways_of
 from oriel.fleet import Keeper
 from oriel.model.errors import NotFoundError, OrielError
 from oriel.model.events import Event
@@ -90,7 +91,7 @@ def _take(transaction: Transaction, desktop_id: str, event: Event) -> None:
     if event.kind.startswith("state."):
         _take_state(transaction, desktop, event)
     else:
-        values = _facts(desktop, event)
+        values = _facts(transaction, desktop, event)
         if values:
             desktops.change(transaction, desktop_id, **values)
         data = {key: value for key, value in event.data.items() if key not in _PRIVATE}
@@ -98,13 +99,17 @@ def _take(transaction: Transaction, desktop_id: str, event: Event) -> None:
     desktops.change(transaction, desktop_id, journal_seq=event.seq)
 
 
-def _facts(desktop: desktops.Desktop, event: Event) -> dict[str, Any]:
+def _facts(transaction: Transaction, desktop: desktops.Desktop, event: Event) -> dict[str, Any]:
     """What an event tells of the desktop besides its state."""
     if event.kind.startswith("step."):
         seconds = float(event.data.get("seconds", 0))
         return {"timings": {**desktop.timings, event.kind.removeprefix("step."): seconds}}
     if event.kind == "machine.started" and event.data.get("isolation") in list(Isolation):
         return {"isolation": str(event.data["isolation"])}
+    if event.kind == "egress.exit" and event.data.get("via") in ways_of(transaction.connection, desktop):
+        # A change on purpose forgets the address first: any other is worth a warning.
+        address, was = str(event.data.get("address", "")), desktop.exit_was or desktop.exit_ip
+        return {"exit_ip": address, "exit_was": "" if address == was else was}
     return {}
 
 

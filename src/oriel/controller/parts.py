@@ -12,6 +12,7 @@ from starlette.requests import HTTPConnection
 
 from oriel.controller.admission import Admission
 from oriel.controller.bus import Bus
+from oriel.controller.countries import Countries
 from oriel.controller.identity import Identities, Permission, Principal
 from oriel.controller.limits import Limits
 from oriel.controller.live import Live
@@ -40,6 +41,7 @@ class Parts:
     web: Path
     database: Database
     bus: Bus
+    countries: Countries
     vault: Vault
     fleet: Fleet
     identities: Identities

@@ -7,6 +7,7 @@ from typing import Any
 
 from oriel.egress.check import check_upstream
 from oriel.egress.gateway import Gateway
+from oriel.host.settings import Settings
 from oriel.model.egress import EgressMode, EgressSpec
 from oriel.model.secret import Secret
 
@@ -15,12 +16,12 @@ __all__ = ["check_proxy"]
 DEADLINE_S = 20.0
 
 
-async def check_proxy(url: Secret, echo_url: str, direct_allow: Sequence[str]) -> dict[str, Any]:
-    """`{reachable, authenticated, latency_ms, exit_ip, problem, hint}`; what is wrong is the result."""
+async def check_proxy(url: Secret, settings: Settings, ports: Sequence[int]) -> dict[str, Any]:
+    """What `GatewayClient.check` promises; what is wrong is the result."""
     gateway = Gateway(emit=lambda _: None)
-    gateway.configure(
-        EgressSpec(mode=EgressMode.PROXY, proxy="check", upstreams=(url,), direct_allow=tuple(direct_allow))
+    spec = EgressSpec(
+        mode=EgressMode.PROXY, proxy="check", upstreams=(url,), direct_allow=settings.direct_allow
     )
-    return await check_upstream(
-        gateway, {"url": url.reveal(), "echo_url": echo_url, "deadline_s": DEADLINE_S}
-    )
+    gateway.configure(spec)
+    args = {"url": url.reveal(), "echo_url": settings.echo_url, "ports": [*ports], "deadline_s": DEADLINE_S}
+    return await check_upstream(gateway, args)

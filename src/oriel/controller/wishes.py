@@ -90,10 +90,23 @@ class SignIn(Body):
     token: Annotated[str, Field(max_length=200)]
 
 
+Amount = Annotated[int, Field(ge=0, le=1 << 62)]
+
+
 class EgressChange(Body):
+    """Limits of 0 are none. Bytes count both ways, since its gateway began."""
+
     proxy: Name | None = None
     allow: list[Annotated[str, Field(max_length=300)]] | None = None
     deny: list[Annotated[str, Field(max_length=300)]] | None = None
+    max_connections: Annotated[int, Field(ge=1, le=65536)] | None = None
+    connections_per_second: Amount | None = None
+    bytes_per_second: Amount | None = None
+    byte_quota: Amount | None = None
+    access_log: bool | None = None
+
+    def limits(self) -> dict[str, Any]:
+        return self.model_dump(exclude_none=True, exclude={"proxy", "allow", "deny"})
 
 
 class Exec(Body):
@@ -143,17 +156,42 @@ class Keys(Body):
     keys: Annotated[str, Field(min_length=1, max_length=200)]
 
 
+ProxyUrl = Annotated[str, Field(min_length=1, max_length=1 << 18)]
+
+
 class ProxyWish(Body):
+    """`url`: one address, a range of ports, or one of these a line. `exclusive`: one desktop per address.
+    `shared`: everyone may use it. `failover`: when a desktop's address fails, another serves."""
+
     name: Name
-    url: Annotated[str, Field(min_length=1, max_length=4096)]
+    url: ProxyUrl
     labels: Labels | None = None
+    exclusive: bool = False
+    shared: bool = False
+    failover: bool = False
 
 
 class ProxyChange(Body):
     name: Name | None = None
-    url: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
+    url: ProxyUrl | None = None
     labels: Labels | None = None
+    exclusive: bool | None = None
+    shared: bool | None = None
+    failover: bool | None = None
     owner: Name | None = None
+
+
+class CheckWish(Body):
+    """`place`: which address of a pool, from 0. `ports`: those whose use the proxy may forbid."""
+
+    place: Annotated[int, Field(ge=0, lt=1000)] = 0
+    ports: Annotated[list[Annotated[int, Field(ge=1, le=65535)]], Field(max_length=16)] = [22, 80, 443]
+
+
+class Assignment(Body):
+    """The desktop that is to go out by a proxy."""
+
+    desktop: Annotated[str, Field(min_length=1, max_length=63)]
 
 
 class UserWish(Body):

@@ -19,6 +19,7 @@ import socket
 import sys
 from typing import Any
 
+from oriel.egress.exit import watch_exit
 from oriel.egress.explicit import serve_explicit
 from oriel.egress.gateway import Gateway
 from oriel.egress.listener import listen_dns_tcp, listen_dns_udp, listen_tcp, log, log_unexpected
@@ -92,7 +93,7 @@ async def _run(options: argparse.Namespace) -> int:
     code = 0
     async with asyncio.TaskGroup() as group:
         _listen(options, gateway, group)
-        sweeping = group.create_task(_sweep(gateway))
+        chores = [group.create_task(_sweep(gateway)), group.create_task(watch_exit(gateway))]
         gc.freeze()  # what is alive now stays: collections need not look at it again
         log("info", "ready")
         try:
@@ -100,7 +101,8 @@ async def _run(options: argparse.Namespace) -> int:
         except (OSError, WireError) as error:
             log("error", "the control pair broke", reason=str(error))
             code = 1
-        sweeping.cancel()
+        for chore in chores:
+            chore.cancel()
         gateway.close()
         # Whatever still runs serves a guest whose gateway is gone.
         for task in asyncio.all_tasks() - {asyncio.current_task()}:

@@ -49,6 +49,8 @@ async def check_upstream(gateway: Gateway, args: Mapping[str, Any]) -> dict[str,
     except TimeoutError:
         report |= {"problem": "no answer in time", "hint": "try again; then check the proxy's address"}
     except OrielError as error:
+        if isinstance(error, UpstreamError) and upstream is not None and upstream in gateway.upstreams:
+            gateway.upstream_failed(upstream, error)
         if isinstance(error, UpstreamError) and error.fault is Fault.AUTHENTICATION:
             report |= {"reachable": True, "authenticated": False}
         elif isinstance(error, UnreachableError):
@@ -76,6 +78,8 @@ async def _try(
     if upstream is not None:
         channel = await open_tunnel(upstream, target, gateway.resolver, gateway.tls_context)
         report["authenticated"] = True
+        if upstream in gateway.upstreams:
+            gateway.upstream_works(upstream)
     else:
         channel = await gateway.dial_direct(target)
         report["reachable"] = True

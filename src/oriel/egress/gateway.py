@@ -7,6 +7,7 @@ when the rules change against it, and one that is open is closed with RST.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -70,6 +71,7 @@ class Gateway:
         self._rate = Budget(0)
         self._throughput = Budget(0)
         self._quota_reported = False
+        self.reconfigured = asyncio.Event()
 
     # -- configuration
 
@@ -93,7 +95,7 @@ class Gateway:
             self._faults.clear()
             self._context = None
             self.ledger.upstream_ok = None
-            self.ledger.exit_ip = ""
+            self.ledger.exit_ip = ""  # asked for anew by `exit`
         for flow in list(self._flows):
             # Which address one that is being made will end at is not known here, so no rule can tell.
             unsure = tuned and flow.resolving
@@ -101,11 +103,18 @@ class Gateway:
                 flow.abort()
         if self._quota_used():
             self._abort_all()
+        self.reconfigured.set()
 
     @property
     def upstreams(self) -> tuple[Upstream, ...]:
-        """The proxies in use, in order of preference; none but in mode proxy."""
-        return self._upstreams
+        """The proxies in use, the one that is tried first before the others; none but in mode proxy."""
+        return tuple(self._by_preference())
+
+    @property
+    def way_out(self) -> str:
+        """Where connections go now: the first upstream's label, or the mode."""
+        upstreams = self.upstreams
+        return upstreams[0].label if upstreams else str(self.spec.mode)
 
     def counters(self) -> dict[str, Any]:
         """As docs/internals.md has them."""

@@ -38,8 +38,8 @@ class Outbox:
         if self._writer is None:
             return
         waiting = self._writer.transport.get_write_buffer_size()
-        # What an upstream does is rare and matters; only what the guest causes is limited.
-        limited = event["event"] != "upstream" and not self._budget.try_take(time.monotonic())
+        # What an upstream does is rare and matters, and an access log is to be whole; denials are limited.
+        limited = event["event"] == "denied" and not self._budget.try_take(time.monotonic())
         if limited or waiting > MAX_UNSENT:
             self._suppressed += 1
             return

@@ -15,9 +15,9 @@ from oriel.egress.target import Address, TargetError, parse_host
 from oriel.model.errors import Fault, InvalidError
 from oriel.model.secret import Secret
 
-__all__ = ["Upstream", "UpstreamKind", "expand_ports", "parse_upstream"]
+__all__ = ["Upstream", "UpstreamKind", "expand_pool", "parse_upstream"]
 
-MAX_POOL = 1000  # addresses in one pasted port range
+MAX_POOL = 1000  # addresses of one proxy
 MAX_CREDENTIAL = 255  # bytes each (RFC 1929 for SOCKS5; no HTTP proxy needs more)
 HINT = "paste it as scheme://user:password@host:port, with http, https or socks5"
 
@@ -99,11 +99,20 @@ def parse_upstream(url: str) -> Upstream:
     return Upstream(kind, host, port, username, Secret(password))
 
 
-def expand_ports(url: str) -> list[Secret]:
-    """`…@host:10001-10010` as ten URLs (one port, one address); any other URL as itself.
+def expand_pool(text: str) -> list[Secret]:
+    """A list as providers give it, one URL a line, each of which may have a range of ports. At least one.
 
-    InvalidError for a range that is empty, or of more than MAX_POOL ports.
+    InvalidError for a bad range, or for more than MAX_POOL URLs.
     """
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    pool = [url for line in lines or [""] for url in _expand_ports(line)]
+    if len(pool) > MAX_POOL:
+        raise InvalidError.of([Fault("url", f"must be at most {MAX_POOL} addresses")], hint=HINT)
+    return pool
+
+
+def _expand_ports(url: str) -> list[Secret]:
+    """`…@host:10001-10010` as ten URLs (one port, one address); any other URL as itself."""
     text = url.strip()
     start = text.rfind("@") + 1 or len(text) - len(_split_scheme(text)[1])
     match = re.compile(r"(?:[^:\[\]]+|\[[^\]]*\]):(([0-9]{1,5})-([0-9]{1,5}))(?=[:/]|\Z)").match(text, start)

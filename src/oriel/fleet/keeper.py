@@ -45,6 +45,10 @@ class Keeper:
         """The last `size` bytes of the machine's console."""
         return str((await self._ask("console", {"bytes": size})).get("text", ""))
 
+    async def access_log(self, size: int) -> str:
+        """The last `size` bytes of the gateway's access log."""
+        return str((await self._ask("access_log", {"bytes": size})).get("text", ""))
+
     async def events(self, after: int) -> AsyncIterator[Event]:
         """The journal from `after` (exclusive), then what happens. Ends when the keeper ends."""
         async with self.stream("events", {"after": after}) as stream:

@@ -14,6 +14,7 @@ HOME/
     journal.jsonl               what happened: the truth the keeper recovers from
     keeper.sock  keeper.json  keeper.log
     console.log                 the machine's console (bounded)
+    access.log  access.log.1    where it went, if its policy has an access log (bounded)
     disk.img                    the desktop's own writable disk, sparse
     disk/  root/                mount points (container)
     machine/                    the VMM's sockets and files
@@ -61,6 +62,10 @@ class DesktopPaths:
     @property
     def spec(self) -> Path:
         return self.root / "spec.json"
+
+    @property
+    def access_log(self) -> Path:
+        return self.root / "access.log"
 
     @property
     def journal(self) -> Path:

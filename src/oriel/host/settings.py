@@ -120,6 +120,10 @@ class Settings:
     echo_url: str = setting(
         "", "A web address that answers with its caller's; shows a proxy's exit address.", _web_url
     )
+    country_database: Path | None = setting(  # noqa: RUF009 - it is a field
+        None, "Database (.mmdb) that tells the country of a desktop's address; not set: none is told.",
+        _absolute,
+    )  # fmt: skip
 
     concurrent_starts: int = setting(2, "How many desktops start at the same time.", _between(1, 64))
     start_deadline_s: float = setting(600.0, "How long a start may take, in seconds.", _between(1, 3600))

@@ -15,6 +15,7 @@ from oriel.host.namespaces import NetnsSockets, netns_mounted
 from oriel.host.occupants import end_occupants
 from oriel.host.process import ProcessId, end
 from oriel.host.slots import process_uid
+from oriel.keeper.access import AccessLog
 from oriel.keeper.gateway import Gateway
 from oriel.keeper.guest import Announcements, Guest
 from oriel.keeper.journal import Journal
@@ -201,7 +202,10 @@ async def _open_network(
 
     announcements = await Announcements.open(listeners.announce, announced)
     undo.push("announcements", announcements.close)
-    gateway = Gateway(listeners, uid=plan.uid, log=plan.paths.keeper_log, journal=plan.journal, spec=egress)
+    gateway = Gateway(
+        listeners, uid=plan.uid, log=plan.paths.keeper_log, access=AccessLog(plan.paths.access_log),
+        journal=plan.journal, spec=egress,
+    )  # fmt: skip
     undo.push("gateway", gateway.close)
     await gateway.start(plan.group)
     return Guest(inside), gateway, announcements

@@ -19,6 +19,7 @@ from typing import Any
 import oriel
 from oriel.egress.control import GatewayClient, gateway_argv
 from oriel.host.process import ProcessId, end, spawn, tail
+from oriel.keeper.access import AccessLog
 from oriel.keeper.journal import Journal
 from oriel.model.egress import EgressSpec
 from oriel.model.errors import InvalidError, LaunchError, OrielError, UnavailableError
@@ -37,12 +38,20 @@ class Gateway:
     """One desktop's gateway. `spec` is its only memory of the upstreams' secrets."""
 
     def __init__(
-        self, sockets: GatewaySockets, *, uid: int, log: Path, journal: Journal, spec: EgressSpec
+        self,
+        sockets: GatewaySockets,
+        *,
+        uid: int,
+        log: Path,
+        access: AccessLog,
+        journal: Journal,
+        spec: EgressSpec,
     ) -> None:
         self.spec = spec
         self._sockets = sockets
         self._uid = uid
         self._log = log
+        self._access = access
         self._journal = journal
         self._client: GatewayClient | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -191,7 +200,11 @@ class Gateway:
 
     def _on_event(self, event: dict[str, Any]) -> None:
         kind = str(event.get("event", "unknown"))
-        passed, dropped = self._limit.take()
+        if kind == "access":
+            self._access.write({key: value for key, value in event.items() if key != "event"})
+            return
+        # Only denials are the guest's to cause, as many as it likes.
+        passed, dropped = self._limit.take() if kind == "denied" else (True, 0)
         if passed:
             data = {key: value for key, value in event.items() if key not in ("event", "message")}
             if dropped:

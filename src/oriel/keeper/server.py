@@ -117,7 +117,10 @@ class _Verbs:
         self._deletes: set[asyncio.Task[Any]] = set()
 
     def handlers(self) -> dict[str, wire.Handler]:
-        names = ("hello", "inspect", "configure_egress", "start", "stop", "delete", "events", "console")
+        names = (
+            "hello", "inspect", "configure_egress", "start", "stop", "delete", "events", "console",
+            "access_log",
+        )  # fmt: skip
         relays = {
             "agent": self._relay(Guest.open_agent),
             "vnc": self._relay(Guest.open_vnc),
@@ -165,6 +168,10 @@ class _Verbs:
     async def console(self, call: wire.Call) -> dict[str, Any]:
         size = _number(call.args, "bytes", CONSOLE_BYTES, 1, wire.MAX_LINE // 8)
         return {"text": tail(self._desktop.plan.paths.console_log, int(size))}
+
+    async def access_log(self, call: wire.Call) -> dict[str, Any]:
+        size = _number(call.args, "bytes", CONSOLE_BYTES, 1, wire.MAX_LINE // 8)
+        return {"text": tail(self._desktop.plan.paths.access_log, int(size))}
 
     async def events(self, call: wire.Call) -> None:
         after = int(_number(call.args, "after", 0, 0, 1 << 62))

@@ -43,7 +43,8 @@ class EgressSpec:
     `proxy` is the name under which the operator knows it, for display. `failover`: whether a later
     upstream may serve when an earlier one fails. `direct_allow`: addresses or CIDRs that may be reached
     although they are not public (an operator's own service; a test's origin). `upstream_ca`: certificates
-    (PEM text) trusted for `https://` upstreams besides the system's.
+    (PEM text) trusted for `https://` upstreams besides the system's. `echo_url`: a web address that answers
+    with its caller's; asked for the address the world sees, "" never.
     """
 
     mode: EgressMode = EgressMode.NONE
@@ -53,6 +54,7 @@ class EgressSpec:
     policy: Policy = field(default_factory=Policy)
     direct_allow: tuple[str, ...] = ()
     upstream_ca: str = ""
+    echo_url: str = ""
 
     def to_wire(self) -> dict[str, Any]:
         """With the secrets: only ever for a unix socket or a pipe, never for a file, log or API."""
@@ -64,6 +66,7 @@ class EgressSpec:
             "policy": asdict(self.policy),
             "direct_allow": list(self.direct_allow),
             "upstream_ca": self.upstream_ca,
+            "echo_url": self.echo_url,
         }
 
     @staticmethod
@@ -85,6 +88,7 @@ class EgressSpec:
             policy=Policy(**values),
             direct_allow=tuple(data.get("direct_allow", ())),
             upstream_ca=data.get("upstream_ca", ""),
+            echo_url=data.get("echo_url", ""),
         )
 
 

@@ -56,9 +56,19 @@ class Proxies(Collection):
         """`url`: http, https or socks5, with user and password as the provider gave them."""
         return await self.make(name=name, url=url.reveal(), **fields)
 
-    async def check(self, ref: str) -> dict[str, Any]:
-        """Whether it can be reached, accepts its password, and what address the world then sees."""
-        return dict(await self._transport.json("POST", f"{self._path(ref)}/check"))
+    async def check(
+        self, ref: str, *, place: int = 0, ports: tuple[int, ...] | None = None
+    ) -> dict[str, Any]:
+        """Whether it can be reached, accepts its password, what address the world then sees, and which ports
+        it allows. `place`: which address of a pool, from 0."""
+        body: dict[str, Any] = {"place": place} | ({} if ports is None else {"ports": [*ports]})
+        return dict(await self._transport.json("POST", f"{self._path(ref)}/check", body=body))
+
+    async def assign(self, ref: str, desktop: str) -> dict[str, Any]:
+        """Let a desktop go out by it, at once; the desktop's way out. StateError if no address is free."""
+        return dict(
+            await self._transport.json("POST", f"{self._path(ref)}/assign", body={"desktop": desktop})
+        )
 
 
 class Images(Collection):

@@ -207,6 +207,10 @@ class Desktop:
         """Its way out, with counters."""
         return dict(await self._transport.json("GET", f"{self._path}/egress"))
 
+    async def access_log(self) -> list[dict[str, Any]]:
+        """The end of its access log, newest last; empty unless its policy has `access_log`."""
+        return list((await self._transport.json("GET", f"{self._path}/egress/access"))["items"])
+
     async def set_egress(self, **fields: Any) -> dict[str, Any]:
         """Change `proxy`, `allow`, `deny`."""
         return dict(await self._transport.json("PATCH", f"{self._path}/egress", body=fields))

@@ -57,9 +57,15 @@ class Proxies(Collection):
         """`url`: http, https or socks5, with user and password as the provider gave them."""
         return self.make(name=name, url=url.reveal(), **fields)
 
-    def check(self, ref: str) -> dict[str, Any]:
-        """Whether it can be reached, accepts its password, and what address the world then sees."""
-        return dict(self._transport.json("POST", f"{self._path(ref)}/check"))
+    def check(self, ref: str, *, place: int = 0, ports: tuple[int, ...] | None = None) -> dict[str, Any]:
+        """Whether it can be reached, accepts its password, what address the world then sees, and which ports
+        it allows. `place`: which address of a pool, from 0."""
+        body: dict[str, Any] = {"place": place} | ({} if ports is None else {"ports": [*ports]})
+        return dict(self._transport.json("POST", f"{self._path(ref)}/check", body=body))
+
+    def assign(self, ref: str, desktop: str) -> dict[str, Any]:
+        """Let a desktop go out by it, at once; the desktop's way out. StateError if no address is free."""
+        return dict(self._transport.json("POST", f"{self._path(ref)}/assign", body={"desktop": desktop}))
 
 
 class Images(Collection):

@@ -19,6 +19,7 @@ from oriel.controller.store.database import Transaction
 from oriel.controller.store.desktops import Desktop
 from oriel.controller.wishes import Change, Wish
 from oriel.model.errors import Fault, InvalidError, NotFoundError, UnavailableError
+from oriel.model.state import State
 
 __all__ = ["router"]
 
@@ -72,8 +73,10 @@ async def list_desktops(
     rows = await parts.database.read(
         lambda c: store.page(c, owner_id=owner_id, before=before, limit=limit + 1)
     )
-    base = parts.base_url(request)
-    return list_of(rows, limit, lambda row: desktop_document(row, base), lambda row: row.number)
+    base, country = parts.base_url(request), parts.countries.of
+    return list_of(
+        rows, limit, lambda row: desktop_document(row, base, country(row.exit_ip)), lambda row: row.number
+    )
 
 
 @router.get("/{ref}")
@@ -96,7 +99,9 @@ async def change_desktop(request: Request, found: Controllable, wanted: Change) 
     if values:
         changed = await parts.database.write(lambda t: store.change(t, found.id, **values))
     if changed.owner_id != found.owner_id:
-        # Whoever had a way in from the former owner has it no more.
+        # The new owner has an address of their own, and whoever had a way in from the former has it no more.
+        if changed.state not in (State.CREATING, State.DELETING):
+            await parts.supervisor.apply_egress(changed.id)
         parts.tickets.revoke(lambda one: one.desktop == found.id)
         parts.live.end_desktop(found.id)
     return _described(parts, request, changed)
@@ -150,9 +155,13 @@ for _path, _verb in (
 
 
 def _described(parts: Parts, request: Request, row: Desktop, *, status: int = 200) -> JsonResponse:
-    describe = reduced_document if request.state.principal.desktop else desktop_document
+    base = parts.base_url(request)
+    if request.state.principal.desktop:
+        document = reduced_document(row, base)
+    else:
+        document = desktop_document(row, base, parts.countries.of(row.exit_ip))
     headers = {"Location": f"/v1/desktops/{row.id}"} if status == 201 else None
-    return JsonResponse(describe(row, parts.base_url(request)), status_code=status, headers=headers)
+    return JsonResponse(document, status_code=status, headers=headers)
 
 
 async def _made_before(parts: Parts, request: Request, desktop_id: str) -> JsonResponse:

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, Response
 
 import oriel
+from oriel.controller.egress_metrics import ask_keepers, render_egress
 from oriel.controller.encoding import JsonResponse
 from oriel.controller.parts import parts_of
 from oriel.controller.store import desktops
@@ -38,11 +39,13 @@ async def readyz(request: Request) -> Response:
 
 @router.get("/metrics")
 async def metrics(request: Request) -> Response:
-    """For Prometheus."""
+    """For Prometheus. What goes out of desktops is labelled with their ids."""
     parts = parts_of(request)
+    running = await parts.database.read(desktops.running)
+    egress = render_egress(await ask_keepers(parts.fleet, running))
     states: Counter[str] = Counter(await parts.database.read(desktops.count_states))
     text = parts.metrics.render(states, parts.live.count(), parts.bus.listeners)
-    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+    return Response(text + egress, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 @router.get("/docs", include_in_schema=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from oriel.controller.store.database import Transaction
 from oriel.controller.store.events import record
+from oriel.controller.store.leases import take
 from oriel.controller.store.tables import desktops, idempotency, users
 from oriel.model.errors import NotFoundError, StateError
 from oriel.model.events import utc_now
@@ -26,10 +27,12 @@ __all__ = [
     "every",
     "find",
     "forget",
+    "forget_exit",
     "known_by_key",
     "move",
     "page",
     "remember_key",
+    "running",
 ]
 
 
@@ -70,6 +73,10 @@ class Desktop:
     timings: Mapping[str, float]
     error: Mapping[str, Any] | None
     journal_seq: int
+    place: int = 0  # which of the proxy's addresses is its own
+    limits: Mapping[str, Any] = field(default_factory=dict)  # of its policy, where not the default
+    exit_ip: str = ""  # the address the world sees, as last asked
+    exit_was: str = ""  # what that was before it changed without being asked to
     number: int = 0  # in the order of creation
 
     def spec(self) -> DesktopSpec:
@@ -117,6 +124,11 @@ def count_states(connection: Connection) -> dict[str, int]:
     return {str(state): int(count) for state, count in rows}
 
 
+def running(connection: Connection) -> list[str]:
+    """The ids of those that run."""
+    return list(connection.execute(select(desktops.c.id).where(desktops.c.state == State.RUNNING)).scalars())
+
+
 def page(connection: Connection, *, owner_id: str | None, before: int | None, limit: int) -> list[Desktop]:
     """The newest `limit`, older than the number `before`; of one owner, or of all."""
     query = _SELECT.order_by(desktops.c.number.desc()).limit(limit)
@@ -131,7 +143,9 @@ def add(transaction: Transaction, desktop: Desktop) -> Desktop:
     """A new desktop, `creating`. StateError if the name is taken."""
     values = {item.name: getattr(desktop, item.name) for item in desktops.columns if item.name != "number"}
     values |= {"allow": list(desktop.allow), "deny": list(desktop.deny), "labels": dict(desktop.labels),
-               "timings": dict(desktop.timings)}  # fmt: skip
+               "limits": dict(desktop.limits), "timings": dict(desktop.timings)}  # fmt: skip
+    place = take(transaction, desktop.proxy, desktop_id=desktop.id, owner_id=desktop.owner_id)
+    values |= {"place": place, "exit_ip": "", "exit_was": ""}
     try:
         transaction.connection.execute(insert(desktops).values(values))
     except IntegrityError as error:
@@ -141,7 +155,11 @@ def add(transaction: Transaction, desktop: Desktop) -> Desktop:
 
 
 def change(transaction: Transaction, desktop_id: str, **values: Any) -> Desktop:
-    """Change fields that are no state. NotFoundError if it is gone, StateError if the new name is taken."""
+    """Change fields that are no state. NotFoundError if it is gone.
+
+    StateError if the new name is taken, or if no address of the new proxy is free.
+    """
+    values |= _new_exit(transaction, desktop_id, values)
     try:
         transaction.connection.execute(
             update(desktops).where(desktops.c.id == desktop_id).values(_plain(values))
@@ -149,6 +167,26 @@ def change(transaction: Transaction, desktop_id: str, **values: Any) -> Desktop:
     except IntegrityError as error:
         raise _taken(str(values.get("name"))) from error
     return _present(transaction, desktop_id)
+
+
+def _new_exit(transaction: Transaction, desktop_id: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Another proxy or another owner: another address, of which nobody knows yet what the world sees."""
+    if not {"proxy", "owner_id"} & values.keys():
+        return {}
+    old = _present(transaction, desktop_id)
+    proxy, owner_id = values.get("proxy", old.proxy), values.get("owner_id", old.owner_id)
+    if (proxy, owner_id) == (old.proxy, old.owner_id):
+        return {}
+    place = take(transaction, proxy, desktop_id=desktop_id, owner_id=owner_id)
+    return {"place": place, "exit_ip": "", "exit_was": ""}
+
+
+def forget_exit(transaction: Transaction, ref: str) -> Desktop:
+    """Its proxy leads elsewhere now, on purpose. NotFoundError if it is gone."""
+    found = find(transaction.connection, ref)
+    if found is None:
+        raise NotFoundError("this desktop is gone")
+    return change(transaction, found.id, exit_ip="", exit_was="")
 
 
 def move(

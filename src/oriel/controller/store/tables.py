@@ -18,7 +18,18 @@ from sqlalchemy import (
     Text,
 )
 
-__all__ = ["audit", "desktops", "events", "idempotency", "metadata", "proxies", "sessions", "tokens", "users"]
+__all__ = [
+    "audit",
+    "desktops",
+    "events",
+    "idempotency",
+    "leases",
+    "metadata",
+    "proxies",
+    "sessions",
+    "tokens",
+    "users",
+]
 
 metadata = MetaData(
     naming_convention={
@@ -80,8 +91,12 @@ desktops = Table(
     Column("screen_width", Integer, nullable=False),
     Column("screen_height", Integer, nullable=False),
     Column("proxy", String(63), nullable=False),
+    Column("place", Integer, nullable=False),  # which of the proxy's addresses is its own
     Column("allow", JSON, nullable=False),
     Column("deny", JSON, nullable=False),
+    Column("limits", JSON, nullable=False),  # the rest of its policy, where it is not the default
+    Column("exit_ip", String(45), nullable=False),  # the address the world sees, "" while unknown
+    Column("exit_was", String(45), nullable=False),  # what it was before it changed unasked, else ""
     Column("idle_timeout_s", Integer, nullable=False),
     Column("labels", JSON, nullable=False),
     Column("created_at", _Time, nullable=False),
@@ -120,11 +135,22 @@ proxies = Table(
     Column("id", String(16), nullable=False, unique=True),
     Column("name", String(63), nullable=False, unique=True),
     Column("owner_id", String(16), ForeignKey("users.id"), nullable=False, index=True),
-    Column("address", Text, nullable=False),  # scheme://host:port, without credentials
-    Column("secret", LargeBinary, nullable=False),  # the whole URL, encrypted (vault.py)
+    Column("addresses", JSON, nullable=False),  # scheme://host:port of each, without credentials
+    Column("secret", LargeBinary, nullable=False),  # the URLs as they were given, encrypted (vault.py)
     Column("has_password", Boolean, nullable=False),
+    Column("exclusive", Boolean, nullable=False),  # one desktop per address
+    Column("shared", Boolean, nullable=False),  # everyone may use it
+    Column("failover", Boolean, nullable=False),
     Column("labels", JSON, nullable=False),
     Column("created_at", _Time, nullable=False),
+)  # fmt: skip
+
+leases = Table(
+    "leases", metadata,
+    Column("proxy_id", String(16), ForeignKey("proxies.id", ondelete="CASCADE"), primary_key=True),
+    Column("place", Integer, primary_key=True, autoincrement=False),
+    Column("user_id", String(16), ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("taken_at", _Time, nullable=False),
 )  # fmt: skip
 
 audit = Table(

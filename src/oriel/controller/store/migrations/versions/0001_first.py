@@ -75,8 +75,12 @@ def upgrade() -> None:
         sa.Column("screen_width", sa.Integer(), nullable=False),
         sa.Column("screen_height", sa.Integer(), nullable=False),
         sa.Column("proxy", sa.String(length=63), nullable=False),
+        sa.Column("place", sa.Integer(), nullable=False),
         sa.Column("allow", sa.JSON(), nullable=False),
         sa.Column("deny", sa.JSON(), nullable=False),
+        sa.Column("limits", sa.JSON(), nullable=False),
+        sa.Column("exit_ip", sa.String(length=45), nullable=False),
+        sa.Column("exit_was", sa.String(length=45), nullable=False),
         sa.Column("idle_timeout_s", sa.Integer(), nullable=False),
         sa.Column("labels", sa.JSON(), nullable=False),
         sa.Column("created_at", sa.String(length=24), nullable=False),
@@ -109,9 +113,12 @@ def upgrade() -> None:
         sa.Column("id", sa.String(length=16), nullable=False),
         sa.Column("name", sa.String(length=63), nullable=False),
         sa.Column("owner_id", sa.String(length=16), nullable=False),
-        sa.Column("address", sa.Text(), nullable=False),
+        sa.Column("addresses", sa.JSON(), nullable=False),
         sa.Column("secret", sa.LargeBinary(), nullable=False),
         sa.Column("has_password", sa.Boolean(), nullable=False),
+        sa.Column("exclusive", sa.Boolean(), nullable=False),
+        sa.Column("shared", sa.Boolean(), nullable=False),
+        sa.Column("failover", sa.Boolean(), nullable=False),
         sa.Column("labels", sa.JSON(), nullable=False),
         sa.Column("created_at", sa.String(length=24), nullable=False),
         sa.ForeignKeyConstraint(["owner_id"], ["users.id"], name="fk_proxies_owner_id"),
@@ -120,6 +127,17 @@ def upgrade() -> None:
         sa.UniqueConstraint("name", name="uq_proxies_name"),
     )
     op.create_index("ix_proxies_owner_id", "proxies", ["owner_id"], unique=False)
+    op.create_table(
+        "leases",
+        sa.Column("proxy_id", sa.String(length=16), nullable=False),
+        sa.Column("place", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("user_id", sa.String(length=16), nullable=False),
+        sa.Column("taken_at", sa.String(length=24), nullable=False),
+        sa.ForeignKeyConstraint(["proxy_id"], ["proxies.id"], name="fk_leases_proxy_id", ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_leases_user_id", ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("proxy_id", "place", name="pk_leases"),
+    )
+    op.create_index("ix_leases_user_id", "leases", ["user_id"], unique=False)
     op.create_table(
         "tokens",
         sa.Column(
@@ -152,5 +170,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    for name in ("sessions", "tokens", "proxies", "idempotency", "desktops", "users", "events", "audit"):
+    for name in (
+        "leases", "sessions", "tokens", "proxies", "idempotency", "desktops", "users", "events", "audit"
+    ):  # fmt: skip
         op.drop_table(name)
