@@ -293,7 +293,7 @@ async def test_check(gateway: RunningGateway, origin: Origin, tmp_path: Path) ->
         assert ports == {"80": True, "22": False}
         # Trying another proxy changes nothing for the desktop.
         counters = await gateway.client.counters()
-        assert (counters["exit_ip"], counters["upstream_ok"]) == (EXIT, None)
+        assert (counters["exit_ip"], counters["upstream_ok"]) == (EXIT, True)
     gone = await gateway.client.check("", "http://echo.test/ip")
     assert (gone["reachable"], gone["authenticated"]) == (False, None)
     with pytest.raises(InvalidError):
