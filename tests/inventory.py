@@ -50,7 +50,7 @@ class Inventory:
             processes=frozenset(_processes()),
             namespaces=_names(Path("/run/netns"), "oriel-"),
             mounts=frozenset(line.split()[4] for line in mounts if "oriel" in line),
-            loops=frozenset(line for line in loops if f"{TEST_HOME}/" in line or "/tmp/" in line),
+            loops=frozenset(line for line in loops if f"{TEST_HOME}/" in line or " /tmp/" in line),
             links=_names(Path("/sys/class/net"), ""),
             slots=_names(Path("/run/oriel/slots"), ""),
             cgroups=frozenset(str(path) for path in cgroups if path.is_dir()),

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -57,6 +58,18 @@ class Screen:
         )  # fmt: skip
         self.programs.append(program)
         return program
+
+    def manage(self) -> None:
+        """Openbox. Returns once it manages windows: what is to be mapped while it starts, it loses."""
+        with tempfile.TemporaryDirectory(prefix="oriel-openbox-") as directory:
+            fifo = Path(directory) / "managing"
+            os.mkfifo(fifo)
+            reading = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+            try:
+                self.run("openbox", "--sm-disable", "--startup", f"sh -c 'echo > {fifo}'")
+                assert select.select([reading], [], [], 60)[0], "openbox does not manage the screen"
+            finally:
+                os.close(reading)
 
     def stop(self) -> None:
         for program in reversed(self.programs):

@@ -24,7 +24,7 @@ PROMPT = "PS1='user@desktop:~$ ' exec sh -i"
 @pytest.fixture
 def screen() -> Iterator[Screen]:
     made = start_screen()
-    made.run("openbox", "--sm-disable")
+    made.manage()
     yield made
     made.stop()
 
@@ -146,7 +146,7 @@ def test_waiting_begins_before_there_is_a_display(tmp_path: Path) -> None:
         for keep in (False, True):
             screen = start_screen(number=number)
             try:
-                screen.run("openbox", "--sm-disable")
+                screen.manage()
                 if keep:
                     terminal(screen)
                     waiting.join(25)

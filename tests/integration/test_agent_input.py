@@ -29,7 +29,7 @@ EDITOR = (
 @pytest.fixture(scope="module")
 def screen() -> Iterator[Screen]:
     made = start_screen("1280x720")
-    made.run("openbox", "--sm-disable")
+    made.manage()
     yield made
     made.stop()
 

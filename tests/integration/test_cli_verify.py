@@ -120,7 +120,7 @@ class Local:
 def screen() -> Iterator[Screen]:
     need_programs("x11vnc")
     made = start_screen("1280x720")
-    made.run("openbox")
+    made.manage()
     yield made
     made.stop()
 

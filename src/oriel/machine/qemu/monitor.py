@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 from pathlib import Path
@@ -13,6 +14,9 @@ from qemu.qmp import QMPClient, QMPError
 from oriel.model.errors import HostError, UnavailableError
 
 __all__ = ["command", "listen"]
+
+# How a connection ends when QEMU does.
+_LOST = (OSError, asyncio.IncompleteReadError, EOFError)
 
 # The library logs every failure that it also raises.
 logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
@@ -38,7 +42,9 @@ async def command(path: Path, name: str, *, deadline_s: float, **arguments: Any)
         async with asyncio.timeout(deadline_s):
             await client.connect(str(path))
             return await client.execute(name, arguments or None)
-    except (QMPError, TimeoutError, OSError, asyncio.IncompleteReadError, EOFError) as error:
+    except (*_LOST, QMPError, TimeoutError) as error:
         raise UnavailableError(f"QEMU's monitor did not do {name!r}: {error or 'no answer'}") from error
     finally:
-        await client.disconnect()
+        # The library tells here how the connection ended, also when what was asked for ended it ("quit").
+        with contextlib.suppress(*_LOST, QMPError):
+            await client.disconnect()
