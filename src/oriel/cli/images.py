@@ -129,6 +129,43 @@ def _line(text: str) -> str:
 
 
 @app.command()
+def export(
+    image: ImageArgument,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it; must not exist.")],
+    json: JsonFlag = False,
+    home: HomeOption = None,
+) -> None:
+    """Write an image into one compressed file, with its manifest. On its host, as root."""
+    from oriel.image.transfer import export_image
+
+    output = Output(json=json)
+    done = asyncio.run(export_image(home_of(home), image, file, lambda step: output.note(f"  {step}")))
+    size = done["size_bytes"]
+    output.note(f"{size / 1e6:.0f} MB; hand its SHA-256 to whom you hand the file, for `import --sha256`")
+    output.result(done, f"{done['sha256']}  {done['file']}")
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `oriel image export` wrote.")],
+    sha256: Annotated[str, typer.Option(metavar="HEX", help="Refuse the file if it has another.")] = "",
+    json: JsonFlag = False,
+    home: HomeOption = None,
+) -> None:
+    """Make an exported image stand in this home, if all of it is as its manifest says. As root."""
+    from oriel.image.transfer import import_image
+
+    output = Output(json=json)
+    place = home_of(home)
+    place.images.mkdir(parents=True, exist_ok=True)
+    info = asyncio.run(import_image(place, file, lambda step: output.note(f"  {step}"), sha256=sha256))
+    document = {"id": info.id, "imported": info.built, "directory": str(info.directory), **info.manifest}
+    if not info.built:
+        output.note("this image is already here")
+    output.result(document, info.id)
+
+
+@app.command()
 def delete(image: ImageArgument, json: JsonFlag = False, home: HomeOption = None) -> None:
     """Delete an image that no desktop uses."""
     if _is_ours(home):

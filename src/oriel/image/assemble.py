@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,13 @@ from oriel.host import process
 from oriel.image.content import lay
 from oriel.image.initrd import archive, initrd_entries, module_files
 from oriel.image.kernel import elf_of
-from oriel.image.packing import pack_disk, pack_root
+from oriel.image.listing import content_hash, list_tree, private_items, sizes_by_part
+from oriel.image.packing import pack
+from oriel.image.plan import EPOCH
+from oriel.model.errors import HostError
 
 __all__ = ["Job"]
 
-EPOCH = 1_700_000_000  # the date of everything in an image, so that the day of the build leaves no trace
 USER_ID = 1000
 # What a build leaves behind and a desktop must not inherit: identities, lists, caches, logs.
 LEFTOVERS = (
@@ -52,6 +54,10 @@ class Job:
     mask: list[str]
     locale: str
     timezone: str
+    unused: list[str]
+    first_boot: list[str]
+    screen: tuple[int, int]
+    layout: str
     version: str
 
     def to_json(self) -> dict[str, Any]:
@@ -69,8 +75,8 @@ class Job:
 async def assemble(directory: Path, job: Job) -> None:
     """Build `directory`/image. On failure the directory is left as it is, for the caller to remove."""
     root, image = directory / "root", directory / "image"
-    upper, work = directory / "upper", directory / "work"
-    for path in (root, image, upper, work):
+    upper, work, scratch = (directory / name for name in ("upper", "work", "scratch"))
+    for path in (root, image, upper, work, scratch):
         path.mkdir()
     options = f"lowerdir={job.tools}:{job.base},upperdir={upper},workdir={work}"
     await process.run(["mount", "-t", "overlay", "-o", options, "overlay", root])
@@ -81,12 +87,13 @@ async def assemble(directory: Path, job: Job) -> None:
     await process.run(["chown", "-R", f"{USER_ID}:{USER_ID}", root / "home/user"])
     await _set_up(root, job)
     await _kernel(root, image, job)
-    _clean(root)
+    _clean(root, job.unused)
     await _font_cache(root)
+    _say("final: reading every file")
+    found = _examine(root, image) | await _versions(root)
+    (directory / "found.json").write_text(json.dumps(found))
     _say("final: packing the root")
-    await pack_root(root, image / "root.erofs", seed=job.version, epoch=EPOCH)
-    await pack_disk(image / "disk.img", directory / "disk")
-    await _record_packages(root, directory)
+    await pack(root, image, scratch, layout=job.layout, seed=job.version)
 
 
 async def _add_user(root: Path) -> None:
@@ -107,7 +114,12 @@ async def _set_up(root: Path, job: Job) -> None:
         with (root / "etc/locale.gen").open("a") as wanted:
             wanted.write(f"{job.locale} UTF-8\n")
         await _inside(root, ["locale-gen"])
-    await process.run(["systemctl", f"--root={root}", "--quiet", "enable", *job.enable])
+    (root / "usr/lib/oriel/first-screen").write_text(f"{job.screen[0]} {job.screen[1]}\n")
+    units = list(job.enable)
+    if job.first_boot:
+        (root / "usr/lib/oriel/first-boot").write_text("".join(f"{line}\n" for line in job.first_boot))
+        units.append("oriel-first-boot.service")
+    await process.run(["systemctl", f"--root={root}", "--quiet", "enable", *units])
     if job.mask:
         await process.run(["systemctl", f"--root={root}", "--quiet", "mask", *job.mask])
     await process.run(["systemctl", f"--root={root}", "--quiet", "set-default", "multi-user.target"])
@@ -131,9 +143,9 @@ async def _kernel(root: Path, image: Path, job: Job) -> None:
     (image / "vmlinux").write_bytes(await elf_of(kernel.read_bytes()))
 
 
-def _clean(root: Path) -> None:
-    for pattern in LEFTOVERS:
-        for path in root.glob(pattern):
+def _clean(root: Path, unused: Sequence[str]) -> None:
+    for pattern in (*LEFTOVERS, *(pattern.lstrip("/") for pattern in unused)):
+        for path in sorted(root.glob(pattern)):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
@@ -153,18 +165,39 @@ async def _font_cache(root: Path) -> None:
     await _inside(root, ["fc-cache", "--system-only"])
 
 
-async def _record_packages(root: Path, directory: Path) -> None:
+def _examine(root: Path, image: Path) -> dict[str, Any]:
+    """What the image holds. HostError if something is in it that is nobody else's business."""
+    items = list_tree(root)
+    if private := private_items(items):
+        raise HostError(
+            f"the image would hold what is private: {', '.join(private[:10])}",
+            hint="an overlay or a package of the recipe brought it: take it out, or add it to system.unused",
+        )
+    beside = {name: (image / name).read_bytes() for name in ("vmlinuz", "initrd")}
+    parts = sizes_by_part(items)
+    return {
+        "content": content_hash(items, beside), "content_bytes": sum(parts.values()), "entries": len(items),
+        "parts": parts,
+    }  # fmt: skip
+
+
+async def _versions(root: Path) -> dict[str, Any]:
     listed = await process.run(
         ["dpkg-query", f"--admindir={root}/var/lib/dpkg", "-W",
          "-f", "${Package}\\t${Version}\\t${Architecture}\\t${Installed-Size}\\n"]
     )  # fmt: skip
-    rows = [line.split("\t") for line in listed.stdout.decode().splitlines()]
+    unpacked = (root / "usr/lib/oriel/unpacked").read_text()
+    rows = [line.split("\t") for line in (listed.stdout.decode() + unpacked).splitlines()]
     packages = {row[0]: {"version": row[1], "architecture": row[2], "kib": int(row[3] or 0)} for row in rows}
-    node_modules = root / "usr/local/lib/node_modules"
-    tools = dict(_npm_versions(node_modules.glob("**/package.json")))
+    npm: dict[str, set[str]] = {}
+    for name, version in _npm_versions((root / "usr/local/lib/node_modules").glob("**/package.json")):
+        npm.setdefault(name, set()).add(version)
     release = next((root / "usr/lib/modules").iterdir()).name
-    found = {"packages": packages, "npm": dict(sorted(tools.items())), "kernel": release}
-    (directory / "found.json").write_text(json.dumps(found))
+    return {
+        "packages": dict(sorted(packages.items())),
+        "npm": {name: sorted(versions) for name, versions in sorted(npm.items())},
+        "kernel": release,
+    }
 
 
 def _npm_versions(files: Iterable[Path]) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ import shutil
 import sys
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from oriel.image.layers import base_layer, discard, tools_layer
 from oriel.image.plan import Plan, Sources, make_plan
 from oriel.image.progress import Progress, Tell, follow
 from oriel.image.recipe import load_recipe
+from oriel.image.records import FORMAT, measured, write_records
 from oriel.model.errors import HostError, NoSpaceError
 
 __all__ = ["ImageInfo", "Progress", "build", "plan_of"]
@@ -139,7 +140,7 @@ async def _assemble(plan: Plan, *, base: Path, tools: Path, home: Home, tell: Te
             where="nothing outside",
         )  # fmt: skip
         manifest = _manifest(plan, work, seconds=time.monotonic() - began)
-        (work / "image" / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+        write_records(work / "image", manifest)
         await discard(home.image(plan.image_id))  # one without a manifest: none of ours
         (work / "image").rename(home.image(plan.image_id))
         return manifest
@@ -160,18 +161,22 @@ def _job(plan: Plan, base: Path, tools: Path) -> Job:
         mask=list(recipe.mask),
         locale=recipe.locale,
         timezone=recipe.timezone,
+        unused=list(recipe.unused),
+        first_boot=list(recipe.first_boot),
+        screen=(recipe.screen.width, recipe.screen.height),
+        layout=recipe.layout,
         version=plan.version,
     )
 
 
 def _manifest(plan: Plan, work: Path, *, seconds: float) -> dict[str, Any]:
     found = json.loads((work / "found.json").read_text())
-    sizes = {path.name: path.stat().st_blocks * 512 for path in sorted((work / "image").iterdir())}
-    return {
-        "id": plan.image_id, "name": plan.recipe.name, "version": plan.version,
+    made = {
+        "format": FORMAT, "id": plan.image_id, "name": plan.recipe.name, "version": plan.version,
         "created_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), "assembly_seconds": round(seconds, 1),
-        "size_bytes": sum(sizes.values()), "files": sizes, "plan": plan.to_json(), **found,
+        "layout": plan.recipe.layout, "screen": asdict(plan.recipe.screen), "plan": plan.to_json(), **found,
     }  # fmt: skip
+    return made | measured(work / "image")
 
 
 def _tell_line(line: str, tell: Tell) -> None:

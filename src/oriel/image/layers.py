@@ -5,28 +5,40 @@ A layer is a directory that appears by a rename, so one that is there is whole.
 
 from __future__ import annotations
 
+import shlex
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from oriel.host import process
 from oriel.host.threads import in_thread
-from oriel.image.plan import Plan
+from oriel.image.plan import EPOCH, Plan
 from oriel.image.progress import Progress, Tell, follow, trust_settings
 from oriel.image.recipe import Recipe
+from oriel.image.sources import apt_targets, fetch_keys, further_sources, guest_sources, sources_of
 from oriel.model.errors import HostError
 
-__all__ = ["base_layer", "discard", "mmdebstrap_argv", "npm_argv", "sources_of", "tools_layer"]
+__all__ = ["base_layer", "discard", "mmdebstrap_argv", "npm_argv", "tools_layer"]
 
 BASE_DEADLINE_S = 1800
 TOOLS_DEADLINE_S = 600
-# Unpacked, not installed: the package would bring initramfs-tools, and a desktop never builds an initrd.
-_KERNEL_HOOK = """set -e
-chroot "$1" sh -euc 'cd /var/tmp
-  package=$(apt-cache depends {kernel} | sed -n "s/.*Depends: \\(linux-image-[0-9].*\\)/\\1/p" | head -n 1)
-  apt-get download -q "${{package:-{kernel}}}"'
-dpkg-deb -x "$1"/var/tmp/linux-image-*.deb "$1"
-rm "$1"/var/tmp/linux-image-*.deb
+# Unpacked, not installed: the kernel would bring initramfs-tools, and a desktop never builds an initrd.
+# Ubuntu has the modules in a package of their own. Arguments: root, kernel, packages alone.
+_UNPACK = r"""set -eu
+root=$1 kernel=$2
+shift 2
+place=$root/var/tmp/unpacked
+mkdir -p "$place" "$root/usr/lib/oriel"
+found() { chroot "$root" apt-cache depends "$1" | sed -n "s/.*Depends: \($2-[0-9].*\)/\1/p" | head -n 1; }
+image=$(found "$kernel" linux-image)
+image=${image:-$kernel}
+modules=$(found "$image" linux-modules)
+chroot "$root" sh -euc 'cd /var/tmp/unpacked && apt-get download -q "$@"' sh "$image" $modules "$@"
+for package in "$place"/*.deb; do
+  dpkg-deb --fsys-tarfile "$package" | tar -x --keep-directory-symlink -f - -C "$root"
+  dpkg-deb -W --showformat '${Package}\t${Version}\t${Architecture}\t${Installed-Size}\n' "$package"
+done >"$root/usr/lib/oriel/unpacked"
+rm -r "$place"
 """
 # Everything in an image has one date, so bytecode that is checked by its source's date would never be valid.
 _BYTECODE_HOOK = (
@@ -38,14 +50,19 @@ async def base_layer(plan: Plan, cache: Path, tell: Tell) -> Path:
     """The directory tree of the base, built if it is not in the cache."""
 
     async def make(directory: Path) -> None:
-        sources = sources_of(plan.recipe, await _apt_targets())
-        argv = mmdebstrap_argv(plan.recipe, directory / "root", sources)
+        hooks = directory / "hooks"
+        (hooks / "keyrings").mkdir(parents=True)
+        keys = await fetch_keys(plan.recipe.keys, hooks / "keyrings")
+        sources = [*sources_of(plan.recipe, await apt_targets()), *further_sources(plan.recipe, keys)]
+        (hooks / "unpack").write_text(_UNPACK)
+        (hooks / "sources.list").write_text(await guest_sources(plan.recipe, keys, directory / "probe"))
+        argv = mmdebstrap_argv(plan.recipe, directory / "root", sources, hooks)
         await follow(
             argv,
             phase="base",
             log=directory / "log",
             on_line=lambda line: _tell_mmdebstrap(line, tell),
-            env=trust_settings(),
+            env=trust_settings() | {"SOURCE_DATE_EPOCH": str(EPOCH), "PYTHONHASHSEED": "0"},
             deadline_s=BASE_DEADLINE_S,
             where=f"the package mirror of {plan.recipe.distribution} {plan.recipe.suite}",
         )
@@ -57,6 +74,9 @@ async def tools_layer(plan: Plan, cache: Path, tell: Tell) -> Path:
     """The directory tree of the npm tools (below usr/local), built if it is not in the cache."""
 
     async def make(directory: Path) -> None:
+        if not plan.recipe.tools:
+            (directory / "root").mkdir()
+            return
         # Where npm reads its global settings depends on --prefix: name the one the host itself uses.
         settings = await process.run(["npm", "config", "get", "globalconfig"], env=_npm_environment())
         argv = npm_argv(plan.recipe, directory / "root", settings.stdout.decode().strip())
@@ -70,12 +90,17 @@ async def tools_layer(plan: Plan, cache: Path, tell: Tell) -> Path:
             where="the npm registry",
         )
 
-    tell(Progress("tools", ", ".join(f"{name} {version}" for name, version in plan.recipe.tools.items())))
+    named = ", ".join(f"{name} {version}" for name, version in plan.recipe.tools.items())
+    tell(Progress("tools", named or "none"))
     return await _cached(cache / f"tools-{plan.tools_key[:16]}", make, "tools", tell) / "root"
 
 
-def mmdebstrap_argv(recipe: Recipe, root: Path, sources: list[str]) -> list[str | Path]:
-    """Install the recipe's packages into `root`, with apt sources as lines of sources.list."""
+def mmdebstrap_argv(recipe: Recipe, root: Path, sources: Sequence[str], hooks: Path) -> list[str | Path]:
+    """Install the recipe's packages into `root`, with apt sources as lines of sources.list.
+
+    `hooks` has the script `unpack`, and what desktops are to have: `sources.list` and `keyrings/`.
+    """
+    unpack = ("sh", shlex.quote(str(hooks / "unpack")), '"$1"', recipe.kernel, *recipe.unpacked)
     return [
         *("mmdebstrap", "--variant=minbase", "--architectures=amd64"),
         f"--include={','.join(recipe.packages)}",
@@ -83,7 +108,8 @@ def mmdebstrap_argv(recipe: Recipe, root: Path, sources: list[str]) -> list[str 
         "--dpkgopt=path-include=/usr/share/doc/*/copyright",
         "--dpkgopt=path-include=/usr/share/locale/locale.alias",
         f"--customize-hook={_BYTECODE_HOOK}",
-        f"--customize-hook={_KERNEL_HOOK.format(kernel=recipe.kernel)}",
+        f"--customize-hook={' '.join(unpack)}",
+        f"--customize-hook=copy-in {hooks}/sources.list {hooks}/keyrings /etc/apt",
         *(recipe.suite, root),
         *sources,
     ]
@@ -96,36 +122,6 @@ def npm_argv(recipe: Recipe, root: Path, global_settings: str) -> list[str | Pat
         *("--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--fetch-timeout=60000"),
         *(f"{name}@{version}" for name, version in recipe.tools.items()),
     ]
-
-
-def sources_of(recipe: Recipe, targets: list[tuple[str, str, str]]) -> list[str]:
-    """Lines for sources.list, from the (origin, code name, URI) of what the host's own apt uses.
-
-    A host of another distribution tells no mirror: then the list is empty and mmdebstrap takes its default.
-    """
-    origin = recipe.distribution.capitalize()
-    main: dict[str, None] = {}
-    security: dict[str, None] = {}
-    for found, codename, uri in targets:
-        if found == origin:
-            (security if codename.endswith("-security") else main).setdefault(uri)
-    if not main:
-        return []
-    mirror = next(iter(main))
-    where = next(iter(security), None if recipe.distribution == "debian" else mirror)
-    components = " ".join(recipe.components)
-    lines = [f"deb {mirror} {suite} {components}" for suite in (recipe.suite, f"{recipe.suite}-updates")]
-    if where is not None:
-        lines.append(f"deb {where} {recipe.suite}-security {components}")
-    return lines
-
-
-async def _apt_targets() -> list[tuple[str, str, str]]:
-    told = await process.run(
-        ["apt-get", "indextargets", "--format", "$(ORIGIN)|$(CODENAME)|$(REPO_URI)", "Identifier: Packages"]
-    )
-    rows = (line.split("|") for line in told.stdout.decode().splitlines())
-    return [(row[0], row[1], row[2]) for row in rows if len(row) == 3]
 
 
 async def _cached(layer: Path, make: Callable[[Path], Awaitable[None]], phase: str, tell: Tell) -> Path:

@@ -1,4 +1,8 @@
-"""A directory tree as the files of an image."""
+"""A directory tree as the files of an image.
+
+Layout `overlay`: root.erofs holds everything, disk.img is all but empty. Layout `copy`: disk.img is the root
+itself, and root.erofs, with nothing in it, only there because a machine has two disks.
+"""
 
 from __future__ import annotations
 
@@ -7,37 +11,54 @@ import uuid
 from pathlib import Path
 
 from oriel.host import process
+from oriel.image.plan import EPOCH
 
-__all__ = ["pack_disk", "pack_root"]
+__all__ = ["pack"]
 
 NAMESPACE = uuid.UUID("6f72696c-6f72-4c69-8c65-6f7269656c00")
 DISK_MIB = 256
 PACK_DEADLINE_S = 600
 
 
-async def pack_root(root: Path, target: Path, *, seed: str, epoch: int) -> None:
+async def pack(root: Path, image: Path, scratch: Path, *, layout: str, seed: str) -> None:
+    """Make `image`/root.erofs and `image`/disk.img. `scratch` is an empty directory."""
+    if layout == "copy":
+        (scratch / "nothing").mkdir(mode=0o755)
+        await _pack_root(scratch / "nothing", image / "root.erofs", seed)
+        used = await process.run(["du", "--summarize", "--one-file-system", "--block-size=1M", root])
+        # A tenth, and what is free in the other layout: for the file system's tables, and the first writes.
+        mib = int(used.stdout.split()[0]) * 11 // 10 + DISK_MIB
+        await _pack_disk(image / "disk.img", root, mib, seed)
+        return
+    for name in ("upper", "work"):
+        (scratch / "disk" / name).mkdir(parents=True, mode=0o755)
+    await _pack_root(root, image / "root.erofs", seed)
+    await _pack_disk(image / "disk.img", scratch / "disk", DISK_MIB, seed)
+
+
+async def _pack_root(root: Path, target: Path, seed: str) -> None:
     """A read-only EROFS. lz4: what unpacks fastest, also emulated; a third less to read than plain."""
     identity = uuid.uuid5(NAMESPACE, seed)
     await process.run(
-        ["mkfs.erofs", "--quiet", "-x1", "-zlz4", f"-T{epoch}", f"-U{identity}", target, root],
+        ["mkfs.erofs", "--quiet", "-x1", "-zlz4", f"-T{EPOCH}", f"-U{identity}", target, root],
         deadline_s=PACK_DEADLINE_S,
     )
 
 
-async def pack_disk(target: Path, scratch: Path) -> None:
-    """The template of a desktop's disk: ext4 with `upper` and `work`, small, sparse, ready to be grown.
+async def _pack_disk(target: Path, content: Path, mib: int, seed: str) -> None:
+    """The template of a desktop's disk: ext4, as small as may be, sparse, ready to be grown.
 
     No lazy work is left for the guest (`lazy_itable_init=0`: its first seconds are worth more), and there
     are group descriptors for 4 TiB (`resize`, in blocks of 4 KiB).
     """
-    for name in ("upper", "work"):
-        (scratch / name).mkdir(parents=True)
-        (scratch / name).chmod(0o755)
     with target.open("wb") as file:
-        os.truncate(file.fileno(), DISK_MIB << 20)
-    options = "lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0,nodiscard"
-    await process.run([
-        "mkfs.ext4", "-q", "-F", "-b", "4096", "-m", "0", "-J", "size=32", "-L", "oriel-disk",
-        "-E", options, "-d", scratch, target,
-    ])  # fmt: skip
+        os.truncate(file.fileno(), mib << 20)
+    identity = uuid.uuid5(NAMESPACE, f"{seed} disk")
+    options = f"lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0,nodiscard,hash_seed={identity}"
+    await process.run(
+        ["mkfs.ext4", "-q", "-F", "-b", "4096", "-m", "0", "-J", "size=32", "-L", "oriel-disk",
+         "-U", str(identity), "-E", options, "-d", content, target],
+        env={"E2FSPROGS_FAKE_TIME": str(EPOCH)},
+        deadline_s=PACK_DEADLINE_S,
+    )  # fmt: skip
     await process.run(["fallocate", "--dig-holes", target])

@@ -2,8 +2,8 @@
 
     base     the distribution's packages and kernel      (minutes; from the mirror)
     tools    npm packages                                (seconds; from the registry)
-    files    guest/rootfs, the agent, the model, overlays
-    final    units, links, initrd, how all is packed
+    files    guest/rootfs, the desktop's and the browser's files, the agent, the model, overlays
+    final    units, links, what is removed, initrd, how all is packed
 
 `base` and `tools` stand beside each other and are kept in the cache under their keys. The image's version
 is the hash of all four.
@@ -20,15 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from oriel.image.recipe import Recipe
-from oriel.model.errors import HostError, InvalidError
+from oriel.model.errors import Fault, HostError, InvalidError
 
-__all__ = ["Plan", "Sources", "make_plan", "tree"]
+__all__ = ["EPOCH", "Plan", "Sources", "make_plan", "tree"]
 
 # Counted up when the same recipe shall be built differently: old layers, or old images, are then left alone.
-BASE_FORMAT = 3
+BASE_FORMAT = 4
 TOOLS_FORMAT = 1
-FINAL_FORMAT = 4
+FINAL_FORMAT = 5
 VERSION_DIGITS = 12
+EPOCH = 1_700_000_000  # the date of everything in an image: the day of the build leaves no trace
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,19 @@ class Sources:
     def initrd(self) -> Path:
         return self.root / "guest" / "initrd"
 
-    @property
-    def landings(self) -> list[tuple[Path, str]]:
+    def choices(self, recipe: Recipe) -> list[tuple[str, Path]]:
+        """The recipe's fields that choose a directory of guest/, and which."""
+        guest = self.root / "guest"
+        return [
+            ("desktop", guest / "desktops" / recipe.desktop),
+            ("browser", guest / "browsers" / recipe.browser),
+        ]
+
+    def landings(self, recipe: Recipe) -> list[tuple[Path, str]]:
         """What is copied into the image, and where it lands."""
         return [
             (self.root / "guest" / "rootfs", ""),
+            *((directory, "") for _, directory in self.choices(recipe)),
             (self.root / "guest" / "agent", "usr/lib/oriel/agent"),
             (self.root / "src" / "oriel" / "model", "usr/lib/oriel/oriel/model"),
             (self.root / "src" / "oriel" / "__init__.py", "usr/lib/oriel/oriel/__init__.py"),
@@ -89,18 +98,15 @@ class Plan:
 
 
 def make_plan(recipe: Recipe, sources: Sources) -> Plan:
-    """Raises InvalidError if an overlay of the recipe is missing."""
-    for overlay in recipe.overlays:
-        if not overlay.is_dir():
-            raise InvalidError(
-                f"the recipe {recipe.name!r} lays {overlay} over the image, which is no directory",
-                hint="files.overlays are paths relative to the recipe's file",
-            )
-    files = [*sources.landings, *((overlay, "") for overlay in recipe.overlays)]
+    """Raises InvalidError naming every directory of the recipe that is missing."""
+    if faults := _missing(recipe, sources):
+        raise InvalidError.of(faults, hint=f"they are asked for by the recipe {recipe.name!r}")
+    files = [*sources.landings(recipe), *((overlay, "") for overlay in recipe.overlays)]
     base = _hash({
         "format": BASE_FORMAT, "distribution": recipe.distribution, "suite": recipe.suite,
         "components": recipe.components, "kernel": recipe.kernel, "packages": sorted(recipe.packages),
-        "exclude": recipe.exclude,
+        "unpacked": recipe.unpacked, "exclude": recipe.exclude, "sources": recipe.sources,
+        "keys": recipe.keys,
     })  # fmt: skip
     tools = _hash({"format": TOOLS_FORMAT, "tools": dict(recipe.tools)})
     landed = _hash([(landing, _digest(source)) for source, landing in files])
@@ -108,6 +114,8 @@ def make_plan(recipe: Recipe, sources: Sources) -> Plan:
         "format": FINAL_FORMAT, "base": base, "tools": tools, "files": landed,
         "initrd": _digest(sources.initrd), "modules": recipe.modules, "links": dict(recipe.links),
         "enable": recipe.enable, "mask": recipe.mask, "locale": recipe.locale, "timezone": recipe.timezone,
+        "unused": recipe.unused, "first_boot": recipe.first_boot, "screen": asdict(recipe.screen),
+        "layout": recipe.layout,
     })  # fmt: skip
     return Plan(
         recipe=recipe,
@@ -118,6 +126,19 @@ def make_plan(recipe: Recipe, sources: Sources) -> Plan:
         files=tuple(files),
         initrd=sources.initrd,
     )
+
+
+def _missing(recipe: Recipe, sources: Sources) -> list[Fault]:
+    faults = [
+        Fault("files.overlays", f"{overlay} is no directory (paths are relative to the recipe's file)")
+        for overlay in recipe.overlays
+        if not overlay.is_dir()
+    ]
+    for field, directory in sources.choices(recipe):
+        if not directory.is_dir():
+            known = sorted(item.name for item in directory.parent.glob("*/"))
+            faults.append(Fault(field, f"{directory.name!r} is not one of {', '.join(known)}"))
+    return faults
 
 
 def tree(source: Path) -> Iterator[tuple[Path, str]]:

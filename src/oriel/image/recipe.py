@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from oriel.model.errors import Fault, InvalidError, NotFoundError
-from oriel.model.spec import NAME
+from oriel.model.spec import LIMITS, NAME, Screen
 
 __all__ = ["Recipe", "load_recipe"]
 
@@ -27,6 +27,8 @@ class Recipe:
 
     name: str
     summary: str
+    desktop: str  # guest/desktops/NAME is laid over guest/rootfs
+    browser: str  # and guest/browsers/NAME
     distribution: str
     suite: str
     components: tuple[str, ...]
@@ -34,13 +36,20 @@ class Recipe:
     locale: str
     timezone: str
     packages: tuple[str, ...]
+    unpacked: tuple[str, ...]  # packages whose files are wanted, but not what they depend on
     exclude: tuple[str, ...]
+    unused: tuple[str, ...]  # patterns below the root, removed at the end
+    sources: tuple[str, ...]  # further apt sources: URI SUITE COMPONENT…
+    keys: tuple[str, ...]  # addresses of the keys these sources are signed with
     tools: Mapping[str, str]  # npm package -> version
     links: Mapping[str, str]  # name in /usr/local/bin -> target
     overlays: tuple[Path, ...]
     enable: tuple[str, ...]
     mask: tuple[str, ...]
     modules: tuple[str, ...]
+    first_boot: tuple[str, ...]  # shell commands, run once by root when a desktop is first booted
+    screen: Screen
+    layout: str
 
 
 @dataclass(frozen=True)
@@ -51,14 +60,26 @@ class _Rule:
     pattern: re.Pattern[str]
     what: str
     keys: re.Pattern[str] | None = None
+    limits: tuple[int, int] | None = None  # of a number
 
 
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")
 _UNIT = re.compile(r"[A-Za-z0-9:_.@\\-]+\.(service|socket|timer|path|mount|automount|target)\Z")
 _NPM = re.compile(r"(@[a-z0-9][a-z0-9._-]*/)?[a-z0-9][a-z0-9._-]*\Z")
+_NUMBER = re.compile(r"\d+\Z")
+_PATHS = _Rule(list, re.compile(r"/[^\s']+\Z"), "absolute path patterns")
+
+
+def _pixels(field: str) -> _Rule:
+    low, high = LIMITS[field]
+    return _Rule(int, _NUMBER, f"a whole number from {low} to {high}", limits=(low, high))
+
+
 _RULES: dict[str, _Rule] = {
     "summary": _Rule(str, re.compile(r"[^\n]{1,200}\Z"), "one line of text"),
     "extends": _Rule(str, NAME, "the name of a recipe: a-z, 0-9 and -"),
+    "desktop": _Rule(str, NAME, "the name of a directory in guest/desktops"),
+    "browser": _Rule(str, NAME, "the name of a directory in guest/browsers"),
     "system.distribution": _Rule(str, re.compile(r"(debian|ubuntu)\Z"), "debian or ubuntu"),
     "system.suite": _Rule(str, re.compile(r"[a-z]+\Z"), "a release's code name, as trixie"),
     "system.components": _Rule(list, re.compile(r"[a-z-]+\Z"), "names as main"),
@@ -66,17 +87,28 @@ _RULES: dict[str, _Rule] = {
     "system.locale": _Rule(str, re.compile(r"[A-Za-z_]+\.UTF-8\Z"), "a UTF-8 locale, as C.UTF-8"),
     "system.timezone": _Rule(str, re.compile(r"[A-Za-z]+(/[A-Za-z0-9_+-]+)*\Z"), "a zone, as Etc/UTC"),
     "system.packages": _Rule(list, _PACKAGE, "names of packages"),
-    "system.exclude": _Rule(list, re.compile(r"/[^\s']+\Z"), "absolute path patterns"),
+    "system.unpacked": _Rule(list, _PACKAGE, "names of packages"),
+    "system.exclude": _PATHS,
+    "system.unused": _PATHS,
+    "system.sources": _Rule(list, re.compile(r"https?://\S+( [\w./-]+)+\Z"), "lines URI SUITE COMPONENT"),
+    "system.keys": _Rule(list, re.compile(r"https://\S+\Z"), "https addresses of keys"),
     "tools": _Rule(dict, re.compile(r"\d+\.\d+\.\d+[0-9A-Za-z.+-]*\Z"), "a version, as 1.2.3", _NPM),
     "links": _Rule(dict, re.compile(r"[^\0]+\Z"), "the target of a symbolic link", re.compile(r"[\w.-]+\Z")),
     "files.overlays": _Rule(list, re.compile(r"[^\0]+\Z"), "directories, relative to the recipe"),
     "units.enable": _Rule(list, _UNIT, "names of units with their suffix"),
     "units.mask": _Rule(list, _UNIT, "names of units with their suffix"),
     "initrd.modules": _Rule(list, re.compile(r"[a-z0-9_]+\Z"), "names of kernel modules"),
+    "first-boot.commands": _Rule(list, re.compile(r"[^\0\n]+\Z"), "lines for sh, one command each"),
+    "screen.width": _pixels("screen.width"),
+    "screen.height": _pixels("screen.height"),
+    "disk.layout": _Rule(str, re.compile(r"(overlay|copy)\Z"), "overlay or copy"),
 }
-_SHAPES: dict[type, str] = {str: "text", list: "a list", dict: "a table"}
+_SHAPES: dict[type, str] = {str: "text", int: "a number", list: "a list", dict: "a table"}
 _SECTIONS = {field.partition(".")[0] for field in _RULES if "." in field}
-_OPTIONAL = {"extends", "files.overlays", "links", "units.mask", "system.exclude"}
+_OPTIONAL = {
+    "extends", "files.overlays", "links", "units.mask", "system.unpacked", "system.exclude", "system.unused",
+    "system.sources", "system.keys", "first-boot.commands", "screen.width", "screen.height", "disk.layout",
+}  # fmt: skip
 
 
 def load_recipe(name: str, places: tuple[Path, ...]) -> Recipe:
@@ -97,6 +129,8 @@ def load_recipe(name: str, places: tuple[Path, ...]) -> Recipe:
     return Recipe(
         name=name,
         summary=fields["summary"],
+        desktop=fields["desktop"],
+        browser=fields["browser"],
         distribution=fields["system.distribution"],
         suite=fields["system.suite"],
         components=listed("system.components"),
@@ -104,13 +138,22 @@ def load_recipe(name: str, places: tuple[Path, ...]) -> Recipe:
         locale=fields["system.locale"],
         timezone=fields["system.timezone"],
         packages=listed("system.packages"),
+        unpacked=listed("system.unpacked"),
         exclude=listed("system.exclude"),
+        unused=listed("system.unused"),
+        sources=listed("system.sources"),
+        keys=listed("system.keys"),
         tools=fields["tools"],
         links=fields.get("links", {}),
         overlays=tuple(Path(path) for path in fields.get("files.overlays", ())),
         enable=listed("units.enable"),
         mask=listed("units.mask"),
         modules=listed("initrd.modules"),
+        first_boot=tuple(fields.get("first-boot.commands", ())),
+        screen=Screen(
+            width=fields.get("screen.width", Screen.width), height=fields.get("screen.height", Screen.height)
+        ),
+        layout=fields.get("disk.layout", "overlay"),
     )
 
 
@@ -163,9 +206,13 @@ def _problems(field: str, value: object) -> list[str]:
     rule = _RULES.get(field)
     if rule is None:
         return [f"is unknown; fields are {', '.join(_RULES)}"]
-    if not isinstance(value, rule.shape):
+    if not isinstance(value, rule.shape) or isinstance(value, bool):
         return [f"must be {_SHAPES[rule.shape]}: {rule.what}"]
     match value:
+        case int():
+            assert rule.limits is not None  # noqa: S101 - every number has them, see _pixels
+            low, high = rule.limits
+            return [] if low <= value <= high else [f"must be {rule.what}"]
         case dict():
             wrong = [str(key) for key in value if rule.keys and not rule.keys.match(str(key))]
             problems = [f"{key!r} is not a name allowed here" for key in wrong]
