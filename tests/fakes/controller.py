@@ -49,6 +49,11 @@ class Running:
         headers |= options.pop("headers", {})
         return httpx.AsyncClient(base_url=self.url, headers=headers, trust_env=False, timeout=30, **options)
 
+    async def ask(self, token: str, verb: str, path: str, **options: Any) -> httpx.Response:
+        """One request on a connection of its own."""
+        async with self.http(token) as http:
+            return await http.request(verb, path, **options)
+
     def sdk(self, token: str | None = None) -> AsyncOriel:
         return AsyncOriel(self.url, self.token if token is None else token)
 

@@ -1,17 +1,18 @@
-"""Tickets, grants, limits, keys and the log's redaction: small parts with a clock of their own."""
+"""Tickets, limits, keys and the log's redaction: small parts with a clock of their own."""
 
 from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 
 import pytest
 
-from oriel.controller.identity import Permission, Principal
+from oriel.controller.identity import Mode, Permission, Principal, later
 from oriel.controller.keys import chord
 from oriel.controller.limits import Limits
 from oriel.controller.log import configure, redact_text
-from oriel.controller.tickets import Mode, Tickets
+from oriel.controller.tickets import Pass, Tickets
 from oriel.model.errors import AuthError, BusyError, InvalidError
 
 
@@ -26,48 +27,58 @@ ANN = Principal(
     name="ann", user_id="u-1", role="user", token_id="t-1",
     permissions=frozenset({Permission.READ, Permission.CONTROL}),
 )  # fmt: skip
+BOB = replace(ANN, name="bob", user_id="u-2", token_id="t-2")
+
+
+def ticket(mode: Mode = Mode.VIEW, principal: Principal = ANN) -> Pass:
+    return Pass(desktop="d-1", mode=mode, principal=principal)
 
 
 def test_a_ticket_works_once() -> None:
     tickets = Tickets()
-    ticket = tickets.issue("d-1", Mode.VIEW, ANN, 30).reveal()
-    assert tickets.spend(ticket).desktop == "d-1"
+    issued = tickets.issue(ticket(), 30).reveal()
+    assert tickets.spend(issued).desktop == "d-1"
     with pytest.raises(AuthError):
-        tickets.spend(ticket)
+        tickets.spend(issued)
 
 
 def test_a_ticket_ends() -> None:
     clock = Clock()
     tickets = Tickets(clock)
-    ticket = tickets.issue("d-1", Mode.VIEW, ANN, 30).reveal()
+    issued = tickets.issue(ticket(), 30).reveal()
     clock.now += 30
     with pytest.raises(AuthError):
-        tickets.spend(ticket)
+        tickets.spend(issued)
 
 
-def test_a_grant_comes_again_until_it_ends_and_its_tickets_with_it() -> None:
+def test_a_ticket_outlives_nobody_who_asked_for_it() -> None:
     clock = Clock()
     tickets = Tickets(clock)
-    _, grant = tickets.redeem(tickets.issue("d-1", Mode.VIEW, ANN, 30).reveal(), 3600)
-    guest = tickets.guest(grant.reveal())
-    assert (guest.desktop, guest.permissions) == ("d-1", {Permission.READ})
-    ticket = tickets.issue("d-1", Mode.VIEW, guest, 30).reveal()
-    assert tickets.spend(ticket).principal.desktop == "d-1"
-    late = tickets.issue("d-1", Mode.VIEW, guest, 10**6).reveal()
-    clock.now += 3600
-    for try_it in (lambda: tickets.guest(grant.reveal()), lambda: tickets.spend(late)):
-        with pytest.raises(AuthError):
-            try_it()
+    issued = tickets.issue(ticket(principal=replace(ANN, expires_at=later(5))), 3600).reveal()
+    clock.now += 6
+    with pytest.raises(AuthError):
+        tickets.spend(issued)
 
 
-def test_revoking_takes_tickets_and_grants() -> None:
+def test_revoking_takes_tickets() -> None:
     tickets = Tickets()
-    ticket = tickets.issue("d-1", Mode.VIEW, ANN, 30).reveal()
-    _, grant = tickets.redeem(tickets.issue("d-1", Mode.CONTROL, ANN, 30).reveal(), 3600)
+    issued, other = (tickets.issue(ticket(principal=who), 30).reveal() for who in (ANN, BOB))
     tickets.revoke(lambda one: one.principal.token_id == "t-1")
-    for try_it in (lambda: tickets.guest(grant.reveal()), lambda: tickets.spend(ticket)):
-        with pytest.raises(AuthError):
-            try_it()
+    with pytest.raises(AuthError):
+        tickets.spend(issued)
+    assert tickets.spend(other).principal is BOB
+
+
+def test_one_who_hoards_tickets_keeps_nobody_from_theirs() -> None:
+    tickets = Tickets()
+
+    def hoard() -> None:
+        for _ in range(2000):
+            tickets.issue(ticket(), 30)
+
+    with pytest.raises(BusyError):
+        hoard()
+    tickets.issue(ticket(principal=BOB), 30)
 
 
 def test_too_many_requests_say_when_to_come_again() -> None:
@@ -92,6 +103,34 @@ def test_guessing_is_slowed_down() -> None:
     with pytest.raises(BusyError):
         limits.check_failures("192.0.2.1")
     limits.check_failures("192.0.2.2")
+
+
+def test_guessing_a_password_is_slowed_down_sooner_and_for_nobody_else() -> None:
+    clock = Clock()
+    limits = Limits(10, 3, clock)
+    for _ in range(5):
+        limits.check_failures("192.0.2.1", "ann")
+        limits.note_failure("192.0.2.1", "ann")
+    with pytest.raises(BusyError) as refusal:
+        limits.check_failures("192.0.2.1", "ann")
+    assert refusal.value.retry_after_s > 20
+    limits.check_failures("192.0.2.1", "bob")
+    limits.check_failures("192.0.2.2", "ann")
+    clock.now += 31
+    limits.check_failures("192.0.2.1", "ann")
+
+
+def test_a_whole_network_that_guesses_one_password_is_slowed_down() -> None:
+    limits = Limits(10, 3, Clock())
+
+    def guess() -> None:
+        for number in range(256):
+            limits.check_failures(f"192.0.2.{number}", "ann")
+            limits.note_failure(f"192.0.2.{number}", "ann")
+
+    with pytest.raises(BusyError):
+        guess()
+    limits.check_failures("192.0.2.1", "bob")
 
 
 @pytest.mark.parametrize(

@@ -198,7 +198,7 @@ def test_only_an_admin_that_is_not_the_last_goes(tmp_path: Path) -> None:
             await with_ann(database)
             for change in (
                 lambda t: people.remove_user(t, root),
-                lambda t: people.change_role(t, root, "user"),
+                lambda t: people.change_user(t, root, role="user"),
             ):
                 with pytest.raises(StateError, match="last administrator"):
                     await database.write(change)

@@ -17,6 +17,7 @@ from oriel.model.errors import (
     NoSpaceError,
     NotFoundError,
     OrielError,
+    QuotaError,
     StateError,
     UnavailableError,
     WireError,
@@ -27,7 +28,7 @@ __all__ = ["error_of_close", "error_of_response"]
 _BY_CODE: dict[str, type[OrielError]] = {
     kind.default_code: kind
     for kind in (
-        InvalidError, NotFoundError, AuthError, ForbiddenError, StateError, BusyError,
+        InvalidError, NotFoundError, AuthError, ForbiddenError, StateError, QuotaError, BusyError,
         UnavailableError, NoSpaceError, HostError, LaunchError, WireError,
     )
 }  # fmt: skip
@@ -84,8 +85,8 @@ def _make(
     faults: list[Fault] | None = None,
     retry_after_s: float = 1,
 ) -> OrielError:
-    if kind is InvalidError:
-        return InvalidError(message, faults=faults or [], hint=hint, code=code)
+    if kind is InvalidError or kind is QuotaError:
+        return kind(message, faults=faults or [], hint=hint, code=code)
     if kind is BusyError:
         return BusyError(message, retry_after_s=retry_after_s, hint=hint, code=code)
     return kind(message, hint=hint, code=code)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
+from sqlalchemy import Connection
 from starlette.requests import HTTPConnection, Request
 
-from oriel.controller.identity import Permission, Principal
+from oriel.controller.identity import Mode, Permission, Principal, Reach
 from oriel.controller.parts import Parts, parts_of
-from oriel.controller.store import desktops
+from oriel.controller.store import desktops, shares
 from oriel.controller.store.desktops import Desktop
-from oriel.model.errors import AuthError, ForbiddenError, StateError
+from oriel.controller.store.shares import Share
+from oriel.model.errors import AuthError, ForbiddenError, NotFoundError, StateError
 from oriel.model.state import State
 
 __all__ = [
@@ -22,6 +24,8 @@ __all__ = [
     "cookie_name",
     "desktop",
     "identify",
+    "owned",
+    "reach_into",
     "require_running",
 ]
 
@@ -86,7 +90,7 @@ async def identify(connection: HTTPConnection) -> Principal:
 async def _recognise(connection: HTTPConnection, parts: Parts) -> Principal | None:
     if token := bearer_of(connection):
         if token.startswith("grant_"):
-            return parts.tickets.guest(token)
+            return await parts.identities.of_grant(token)
         return await parts.identities.of_token(token)
     session = connection.cookies.get(cookie_name(connection))
     if not session:
@@ -111,29 +115,72 @@ def account(permission: Permission) -> Callable[[Request], Awaitable[Principal]]
     return known
 
 
+async def reach_into(parts: Parts, principal: Principal, ref: str) -> tuple[Desktop, Reach, str | None]:
+    """The desktop `ref`, how far this one reaches into it, and until when that is (None: without an end).
+
+    NotFoundError for what does not exist, and just the same for what is somebody else's.
+    """
+
+    def look(connection: Connection) -> tuple[Desktop | None, Share | None]:
+        found = desktops.find(connection, ref)
+        if found is None or principal.desktop or found.owner_id == principal.user_id:
+            return found, None
+        return found, shares.share_for(connection, found.id, principal.user_id)
+
+    found, share = await parts.database.read(look)
+    if found is not None:
+        if principal.desktop:
+            if principal.desktop == found.id:
+                reach = Reach.CONTROL if principal.may(Permission.CONTROL) else Reach.VIEW
+                return found, reach, principal.expires_at
+        elif found.owner_id == principal.user_id or principal.may(Permission.ADMIN):
+            return found, Reach.OWN, principal.expires_at
+        elif share is not None:
+            ends = [time for time in (share.expires_at, principal.expires_at) if time is not None]
+            return found, Reach.CONTROL if share.mode == Mode.CONTROL else Reach.VIEW, min(ends, default=None)
+    raise NotFoundError("there is no such desktop", hint="`oriel list` shows yours")
+
+
 def desktop(
-    permission: Permission, *, guests: bool = False, running: bool = False
+    permission: Permission, *, guests: bool = False, shared: bool = False, running: bool = False
 ) -> Callable[[Request, str], Awaitable[Desktop]]:
     """A dependency: the desktop `ref` of the path, if whoever asks may do this with it.
 
-    `guests`: the holder of a link for it may too. `running`: it must be.
+    `guests`: the holder of a link for it may too. `shared`: those it is shared with may, as far as their
+    share goes. `running`: it must be.
     """
 
-    async def allowed(request: Request, ref: str) -> Desktop:
+    async def permitted(request: Request, ref: str) -> Desktop:
         principal = await identify(request)
         parts = parts_of(request)
-        found = await parts.database.read(lambda c: desktops.find(c, ref))
-        found = parts.check_visible(principal, found)
-        request.state.desktop = found.id
+        found, reach, ends = await reach_into(parts, principal, ref)
+        request.state.desktop, request.state.reach, request.state.ends = found.id, reach, ends
         if principal.desktop and not guests:
             raise ForbiddenError("a link to this desktop does not allow that", hint="sign in with a token")
         principal.require(permission)
+        if not principal.desktop and reach is not Reach.OWN:
+            _require_share(permission, reach, shared=shared)
         if running:
             require_running(found)
         return found
 
-    allowed.__dict__["permission"] = permission
-    return allowed
+    permitted.__dict__["permission"] = permission
+    return permitted
+
+
+async def owned(parts: Parts, principal: Principal, ref: str) -> Desktop:
+    """The desktop `ref` that a body names. NotFoundError or ForbiddenError unless this one owns it."""
+    found, reach, _ = await reach_into(parts, principal, ref)
+    if reach is not Reach.OWN:
+        _require_share(Permission.CONTROL, reach, shared=False)
+    return found
+
+
+def _require_share(permission: Permission, reach: Reach, *, shared: bool) -> None:
+    if not shared:
+        raise ForbiddenError("only the desktop's owner may do that", hint="ask whoever shared it with you")
+    if permission is not Permission.READ and reach is not Reach.CONTROL:
+        raise ForbiddenError("it is shared with you to look at", hint="ask its owner to let you control it")
 
 
 def require_running(desktop: Desktop) -> None:

@@ -21,6 +21,7 @@ from oriel.controller.api import (
     people,
     proxies,
     session,
+    shares,
     status,
     streams,
     views,
@@ -48,7 +49,7 @@ def build_app(parts: Parts) -> FastAPI:
     )
     app.state.parts = parts
     for module in (
-        session, desktops, views, streams, computer, commands, files, egress, events, proxies, people,
+        session, desktops, views, shares, streams, computer, commands, files, egress, events, proxies, people,
         catalog, status, page,
     ):  # fmt: skip
         app.include_router(module.router)

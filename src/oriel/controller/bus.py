@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -20,13 +20,14 @@ class Subscription:
 
     desktop: str | None
     owner_id: str | None
+    also: Collection[str]
     _queue: asyncio.Queue[Event | None] = field(default_factory=lambda: asyncio.Queue(BACKLOG + 1))
     _over: bool = False
 
     def offer(self, owner_id: str, event: Event) -> None:
         if self._over or (self.desktop is not None and event.desktop != self.desktop):
             return
-        if self.owner_id is not None and owner_id != self.owner_id:
+        if self.owner_id is not None and owner_id != self.owner_id and event.desktop not in self.also:
             return
         if self._queue.qsize() >= BACKLOG:
             self.end()
@@ -64,9 +65,11 @@ class Bus:
                 subscription.offer(owner_id, event)
 
     @contextmanager
-    def subscribe(self, *, desktop: str | None = None, owner_id: str | None = None) -> Iterator[Subscription]:
-        """Events of one desktop, of one owner's desktops, or all, from now on."""
-        subscription = Subscription(desktop, owner_id)
+    def subscribe(
+        self, *, desktop: str | None = None, owner_id: str | None = None, also: Collection[str] = ()
+    ) -> Iterator[Subscription]:
+        """Events of one desktop, of one owner's desktops and those in `also`, or all, from now on."""
+        subscription = Subscription(desktop, owner_id, also)
         self._subscriptions.add(subscription)
         try:
             yield subscription

@@ -18,14 +18,17 @@ from oriel.controller.admission import Admission
 from oriel.controller.app import build_app
 from oriel.controller.bus import Bus
 from oriel.controller.countries import Countries
-from oriel.controller.identity import Identities
+from oriel.controller.identities import Identities
 from oriel.controller.limits import Limits
+from oriel.controller.links import Links
 from oriel.controller.live import Live
 from oriel.controller.metrics import Metrics
 from oriel.controller.parts import Parts
+from oriel.controller.passwords import Passwords
 from oriel.controller.stills import Stills
 from oriel.controller.store.database import Database
 from oriel.controller.store.events import trim
+from oriel.controller.store.quotas import FIELDS, Quotas
 from oriel.controller.supervisor import Supervisor
 from oriel.controller.tickets import Tickets
 from oriel.controller.vault import Vault
@@ -90,9 +93,10 @@ async def assemble(home: Home, settings: Settings, url: str) -> AsyncIterator[Pa
         database = Database(settings.database_url or f"sqlite:///{home.database}")
         stack.push_async_callback(database.close)
         await database.open(bus.publish)
-        identities = Identities(database)
+        passwords = Passwords()
+        identities = Identities(database, passwords)
         await identities.ensure_admin(home.admin_token)
-        fleet, live, tickets = LocalHost(home), Live(), Tickets()
+        fleet, live, tickets = LocalHost(home), Live(settings.connections_per_user), Tickets()
         stills = Stills(home.stills, fleet, settings.still_interval_s)
         stack.push_async_callback(stills.close)
         group = await stack.enter_async_context(_background())
@@ -108,8 +112,9 @@ async def assemble(home: Home, settings: Settings, url: str) -> AsyncIterator[Pa
         )
         parts = Parts(
             settings=settings, url=url, web=settings.web_directory or CHECKOUT / "web/dist",
-            database=database, bus=bus, vault=vault, fleet=fleet, identities=identities, tickets=tickets,
-            countries=countries, live=live,
+            database=database, bus=bus, vault=vault, fleet=fleet, passwords=passwords, countries=countries,
+            identities=identities, tickets=tickets, links=Links(database, tickets, settings.grant_ttl_s),
+            quotas=Quotas({name: getattr(settings, f"quota_{name}") for name in FIELDS}), live=live,
             limits=Limits(settings.requests_per_second, settings.request_burst),
             metrics=Metrics(), supervisor=supervisor, admission=Admission(fleet, database, settings),
             stills=stills,

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from oriel.controller.store.desktops import Desktop
 from oriel.controller.store.people import Token, User
 from oriel.controller.store.proxies import Proxy, Use
+from oriel.controller.store.quotas import Usage
+from oriel.controller.store.shares import Link, Share
 
-__all__ = ["desktop_document", "proxy_document", "reduced_document", "token_document", "user_document"]
+__all__ = [
+    "desktop_document",
+    "link_document",
+    "proxy_document",
+    "quota_document",
+    "reduced_document",
+    "share_document",
+    "shared_document",
+    "token_document",
+    "user_document",
+]
 
 
 def desktop_document(desktop: Desktop, base_url: str, country: str = "") -> dict[str, Any]:
@@ -26,7 +39,13 @@ def desktop_document(desktop: Desktop, base_url: str, country: str = "") -> dict
         "idle_timeout_s": desktop.idle_timeout_s,
         "labels": dict(desktop.labels),
         "error": dict(desktop.error) if desktop.error else None,
+        "access": "own",
     }
+
+
+def shared_document(desktop: Desktop, base_url: str, access: str) -> dict[str, Any]:
+    """What a user sees of a desktop that is shared with them: whose it is, and how far they reach."""
+    return reduced_document(desktop, base_url) | {"owner": desktop.owner, "access": access}
 
 
 def reduced_document(desktop: Desktop, base_url: str) -> dict[str, Any]:
@@ -48,6 +67,7 @@ def reduced_document(desktop: Desktop, base_url: str) -> dict[str, Any]:
         "ready_at": desktop.ready_at,
         "timings": dict(desktop.timings),
         "error": None,
+        "access": "",
     }
 
 
@@ -69,11 +89,35 @@ def proxy_document(proxy: Proxy, uses: Sequence[Use], *, in_use: int) -> dict[st
 
 
 def user_document(user: User) -> dict[str, Any]:
-    return {"id": user.id, "name": user.name, "role": user.role, "created_at": user.created_at}
+    return {
+        "id": user.id, "name": user.name, "role": user.role, "created_at": user.created_at,
+        "has_password": user.has_password, "subject": user.subject.partition(" ")[2] or None,
+        "quota": dict(user.quota),
+    }  # fmt: skip
+
+
+def quota_document(limits: dict[str, int | None], usage: Usage) -> dict[str, Any]:
+    """What somebody may have at most (null: no limit), and has."""
+    return {"limits": limits, "usage": asdict(usage)}
 
 
 def token_document(token: Token) -> dict[str, Any]:
     return {
         "id": token.id, "name": token.name, "user": token.user, "scopes": list(token.scopes),
         "created_at": token.created_at, "expires_at": token.expires_at, "last_used_at": token.last_used_at,
+    }  # fmt: skip
+
+
+def share_document(share: Share) -> dict[str, Any]:
+    return {
+        "id": share.id, "kind": "user", "user": share.user, "mode": share.mode,
+        "created_at": share.created_at, "expires_at": share.expires_at, "opened_at": None,
+    }  # fmt: skip
+
+
+def link_document(link: Link) -> dict[str, Any]:
+    """`user`: who gave it."""
+    return {
+        "id": link.id, "kind": "link", "user": link.giver, "mode": link.mode, "created_at": link.created_at,
+        "expires_at": link.expires_at, "opened_at": link.opened_at,
     }  # fmt: skip

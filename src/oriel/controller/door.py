@@ -16,15 +16,14 @@ import structlog
 from fastapi import APIRouter
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from oriel.controller.access import address_of, bearer_of, check_origin, identify, require_running
-from oriel.controller.identity import Permission, Principal
+from oriel.controller.access import address_of, bearer_of, check_origin, identify, reach_into, require_running
+from oriel.controller.identity import Mode, Permission, Principal, Reach, seconds_until
 from oriel.controller.live import Connection
 from oriel.controller.middleware import audit
 from oriel.controller.parts import Parts, parts_of
 from oriel.controller.problems import neutral, problem, status_of
-from oriel.controller.store import desktops
 from oriel.controller.store.desktops import Desktop
-from oriel.controller.tickets import Mode
+from oriel.controller.tickets import Pass
 from oriel.model.errors import AuthError, ForbiddenError, NotFoundError, OrielError, UnavailableError
 
 __all__ = ["Opened", "add_door", "messages"]
@@ -70,6 +69,16 @@ async def messages(websocket: WebSocket) -> AsyncIterator[bytes | str]:
         yield data if data is not None else message.get("text") or ""
 
 
+def _check_pass(right: Pass | None, found: Desktop) -> None:
+    """That a ticket is for this desktop, and for this run of it."""
+    if right is None:
+        return
+    if right.desktop != found.id:
+        raise NotFoundError("the ticket is for another desktop")
+    if right.generation is not None and right.generation != found.generation:
+        raise AuthError("the desktop has started anew since this ticket was made", hint="get a new one")
+
+
 class _Visit:
     """One WebSocket from its knock to its end."""
 
@@ -112,51 +121,63 @@ class _Visit:
             )
 
     async def _visit(self) -> None:
-        principal, mode, found = await self._admit()
+        principal, mode, found, ends = await self._admit()
         connection = Connection(found.id, self._kind, principal, str(mode))
         async with AsyncExitStack() as stack:
             stack.enter_context(self._parts.live.register(connection))
+            # Whoever took that right away a moment ago could not see this connection yet.
+            await self._look_again(principal, found)
             target = await stack.enter_async_context(self._open(self._parts, found))
             if connection.ended.done():
                 raise connection.ended.result()
             await self._websocket.accept(subprotocol=self._subprotocol())
             opened = Opened(self._websocket, self._parts, mode, target)
-            await self._until_ended(opened, connection)
+            await self._until_ended(opened, connection, seconds_until(ends))
 
-    async def _admit(self) -> tuple[Principal, Mode, Desktop]:
-        """Every check there is, in one place."""
+    async def _admit(self) -> tuple[Principal, Mode, Desktop, str | None]:
+        """Every check there is, in one place; and until when what it found holds."""
         websocket, parts = self._websocket, self._parts
         bearer = bearer_of(websocket)
         # A browser cannot be made to send a bearer header to us by another site's page; it always tells
         # where a page's WebSocket comes from. Programs with a token need not.
         check_origin(websocket, parts, required=not bearer)
         ticket = next((one for one in self._offered() if one.startswith(TICKET)), "")
+        right: Pass | None = None
         if bearer and not bearer.startswith("grant_"):
             principal = await identify(websocket)
-            mode = Mode.CONTROL if principal.may(Permission.CONTROL) else Mode.VIEW
-            desktop_id = ""
         elif ticket:
-            parts.limits.check_failures(address_of(websocket))
-            try:
-                right = parts.tickets.spend(ticket.removeprefix(TICKET))
-            except AuthError:
-                parts.limits.note_failure(address_of(websocket))
-                raise
-            principal, mode, desktop_id = right.principal, right.mode, right.desktop
-            websocket.state.principal = principal
+            right = await self._spend(ticket.removeprefix(TICKET))
+            principal = websocket.state.principal = right.principal
         else:
             raise AuthError(
                 "a stream needs a ticket", hint="POST …/tickets, then offer the subprotocol ticket.TICKET"
             )
-        found = await parts.database.read(lambda c: desktops.find(c, self._ref))
-        if desktop_id and (found is None or found.id != desktop_id):
-            raise NotFoundError("the ticket is for another desktop")
-        found = parts.check_visible(principal, found)
+        found, reach, ends = await reach_into(parts, principal, self._ref)
         websocket.state.desktop = found.id
+        drives = principal.may(Permission.CONTROL) and reach is not Reach.VIEW
+        mode = right.mode if right else Mode.CONTROL if drives else Mode.VIEW
+        _check_pass(right, found)
+        if mode is Mode.CONTROL and not drives:
+            raise ForbiddenError("the right to control it has ended", hint="ask for a new ticket")
         if mode is Mode.VIEW and not self._views:
             raise ForbiddenError("a right to look does not open this", hint="ask for a ticket to control")
         require_running(found)
-        return principal, mode, found
+        return principal, mode, found, ends
+
+    async def _spend(self, ticket: str) -> Pass:
+        parts, address = self._parts, address_of(self._websocket)
+        parts.limits.check_failures(address)
+        try:
+            return await parts.links.spend(ticket)
+        except AuthError:
+            parts.limits.note_failure(address)
+            raise
+
+    async def _look_again(self, principal: Principal, found: Desktop) -> None:
+        """Still who we were, still the desktop we were let into, still ours to enter."""
+        await self._parts.identities.check(principal)
+        again, _, _ = await reach_into(self._parts, principal, found.id)
+        require_running(again)
 
     def _offered(self) -> list[str]:
         return list(self._websocket.scope.get("subprotocols") or [])
@@ -169,8 +190,8 @@ class _Visit:
             return "binary"
         return next(iter(others or offered), None)
 
-    async def _until_ended(self, opened: Opened, connection: Connection) -> None:
-        """Serve until that is done, or somebody ends the connection."""
+    async def _until_ended(self, opened: Opened, connection: Connection, left_s: float | None) -> None:
+        """Serve until that is done, somebody ends the connection, or the right to it has run out."""
 
         async def serve() -> None:
             await self._serve(opened)
@@ -178,9 +199,11 @@ class _Visit:
         work = asyncio.create_task(serve(), name=f"serve {self._kind}")
         try:
             waited: list[asyncio.Future[Any]] = [work, connection.ended]
-            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED, timeout=left_s)
             if connection.ended.done():
                 raise connection.ended.result()
+            if not done:
+                raise AuthError("the right to this has ended")
             await work
         finally:
             work.cancel()

@@ -9,17 +9,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from oriel.controller.identity import Principal
-from oriel.model.errors import AuthError, BusyError, NotFoundError, OrielError, UnavailableError
+from oriel.model.errors import BusyError, NotFoundError, OrielError, UnavailableError
 
 __all__ = ["Connection", "Live"]
 
-MOST_PER_PRINCIPAL = 200
 MOST = 5000
 
 
 @dataclass(eq=False)
 class Connection:
-    """One open WebSocket. `ended` is the reason once somebody ends it."""
+    """One open WebSocket or event stream. `ended` is the reason once somebody ends it."""
 
     desktop: str
     kind: str
@@ -31,9 +30,10 @@ class Connection:
 
 
 class Live:
-    """Every WebSocket registers here for as long as it is open."""
+    """Everything that stays open registers here. `each`: how many one user may have, with their guests."""
 
-    def __init__(self) -> None:
+    def __init__(self, each: int) -> None:
+        self._each = each
         self._open: set[Connection] = set()
 
     def __iter__(self) -> Iterator[Connection]:
@@ -45,32 +45,34 @@ class Live:
     @contextmanager
     def register(self, connection: Connection) -> Iterator[Connection]:
         """BusyError beyond the limits."""
-        mine = sum(1 for other in self._open if other.principal.key == connection.principal.key)
-        if len(self._open) >= MOST or mine >= MOST_PER_PRINCIPAL:
-            raise BusyError(
-                "too many connections are open", retry_after_s=10, hint="close some viewers or terminals"
-            )
+        self.check_room(connection.principal)
         self._open.add(connection)
         try:
             yield connection
         finally:
             self._open.discard(connection)
 
+    def check_room(self, principal: Principal) -> None:
+        """BusyError if this one has too much open already."""
+        user_id = principal.user_id
+        mine = sum(1 for other in self._open if other.principal.user_id == user_id)
+        if len(self._open) >= MOST or mine >= self._each:
+            raise BusyError(
+                "too many connections are open", retry_after_s=10, hint="close some viewers or terminals"
+            )
+
     def end_desktop(self, desktop: str) -> None:
-        """The desktop is going away."""
-        self._end(lambda one: one.desktop == desktop, NotFoundError("the desktop is gone"))
-
-    def end_token(self, token_id: str) -> None:
-        self._end(lambda one: one.principal.token_id == token_id, AuthError("the token was revoked"))
-
-    def end_user(self, user_id: str) -> None:
-        self._end(lambda one: one.principal.user_id == user_id, AuthError("the user's rights have changed"))
+        """The desktop is going away. Its events go on: the last of them tells that it is gone."""
+        self.end(
+            lambda one: one.desktop == desktop and one.kind != "events", NotFoundError("the desktop is gone")
+        )
 
     def close(self) -> None:
         """The controller stops; the desktops go on."""
-        self._end(lambda _: True, UnavailableError("the controller restarts"))
+        self.end(lambda _: True, UnavailableError("the controller restarts"))
 
-    def _end(self, chosen: Callable[[Connection], bool], why: OrielError) -> None:
+    def end(self, chosen: Callable[[Connection], bool], why: OrielError) -> None:
+        """Whatever is `chosen`, with the reason it is told."""
         for connection in list(self._open):
             if chosen(connection) and not connection.ended.done():
                 connection.ended.set_result(why)

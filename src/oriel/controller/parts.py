@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from starlette.requests import HTTPConnection
 
 from oriel.controller.admission import Admission
 from oriel.controller.bus import Bus
 from oriel.controller.countries import Countries
-from oriel.controller.identity import Identities, Permission, Principal
+from oriel.controller.identities import Identities
+from oriel.controller.identity import Principal
 from oriel.controller.limits import Limits
+from oriel.controller.links import Links
 from oriel.controller.live import Live
 from oriel.controller.metrics import Metrics
+from oriel.controller.passwords import Passwords
 from oriel.controller.stills import Stills
 from oriel.controller.store.database import Database
+from oriel.controller.store.quotas import Quotas
 from oriel.controller.supervisor import Supervisor
 from oriel.controller.tickets import Tickets
 from oriel.controller.vault import Vault
 from oriel.fleet import Fleet
 from oriel.host.settings import Settings
-from oriel.model.errors import NotFoundError
-
-if TYPE_CHECKING:
-    from oriel.controller.store.desktops import Desktop
+from oriel.model.errors import OrielError
 
 __all__ = ["Parts", "parts_of"]
 
@@ -44,8 +45,11 @@ class Parts:
     countries: Countries
     vault: Vault
     fleet: Fleet
+    passwords: Passwords
     identities: Identities
     tickets: Tickets
+    links: Links
+    quotas: Quotas
     live: Live
     limits: Limits
     metrics: Metrics
@@ -64,15 +68,11 @@ class Parts:
         scheme = "https" if connection.url.scheme in ("https", "wss") else "http"
         return f"{scheme}://{host}"
 
-    def check_visible(self, principal: Principal, desktop: Desktop | None) -> Desktop:
-        """NotFoundError for what does not exist, and just the same for what is somebody else's."""
-        if desktop is not None:
-            if principal.desktop:
-                if principal.desktop == desktop.id:
-                    return desktop
-            elif principal.may(Permission.ADMIN) or desktop.owner_id == principal.user_id:
-                return desktop
-        raise NotFoundError("there is no such desktop", hint="`oriel list` shows yours")
+    def cut_off(self, belongs: Callable[[Principal, str], bool], why: OrielError) -> None:
+        """Of every principal and desktop for which `belongs`: what is open is closed, tickets are void."""
+        self.identities.forget()
+        self.tickets.revoke(lambda one: belongs(one.principal, one.desktop))
+        self.live.end(lambda one: belongs(one.principal, one.desktop), why)
 
 
 def parts_of(connection: HTTPConnection) -> Parts:

@@ -20,6 +20,7 @@ from oriel.model.errors import (
     NoSpaceError,
     NotFoundError,
     OrielError,
+    QuotaError,
     StateError,
     UnavailableError,
     WireError,
@@ -36,6 +37,7 @@ STATUS: tuple[tuple[type[OrielError], int], ...] = (
     (ForbiddenError, 403),
     (BusyError, 429),
     (StateError, 409),
+    (QuotaError, 409),
     (UnavailableError, 503),
     (NoSpaceError, 507),
     (WireError, 502),
@@ -74,7 +76,7 @@ def problem(error: OrielError, *, request_id: str = "") -> ProblemResponse:
         "detail": error.message,
         "hint": error.hint,
     }
-    if isinstance(error, InvalidError):
+    if isinstance(error, InvalidError | QuotaError):
         document["faults"] = [{"field": fault.field, "problem": fault.problem} for fault in error.faults]
     if request_id:
         document["instance"] = f"urn:oriel:request:{request_id}"

@@ -75,16 +75,16 @@ class Supervisor:
 
     # --- what the API asks for
 
-    async def create(
-        self, desktop: Desktop, remember: Callable[[Transaction], None] | None = None
-    ) -> Desktop:
-        """Store the wish, then make it come true in the background. StateError if the name is taken."""
+    async def create(self, desktop: Desktop, before: Callable[[Transaction], None] | None = None) -> Desktop:
+        """Store the wish, then make it come true in the background. StateError if the name is taken.
+
+        `before`: what else belongs into the transaction that adds it, and may refuse it.
+        """
 
         def store(transaction: Transaction) -> Desktop:
-            made = desktops.add(transaction, desktop)
-            if remember is not None:
-                remember(transaction)
-            return made
+            if before is not None:
+                before(transaction)
+            return desktops.add(transaction, desktop)
 
         made = await self._database.write(store)
         self._begin(made.id, self._bring_up(made.id))

@@ -86,8 +86,41 @@ class Redemption(Body):
     ticket: Annotated[str, Field(max_length=200)]
 
 
+Password = Annotated[str, Field(min_length=1, max_length=1024)]
+
+
 class SignIn(Body):
-    token: Annotated[str, Field(max_length=200)]
+    """A token, or a name with its password."""
+
+    token: Annotated[str, Field(max_length=200)] | None = None
+    user: Annotated[str, Field(max_length=200)] | None = None
+    password: Password | None = None
+
+    @property
+    def by_password(self) -> bool:
+        """InvalidError if it is neither way, or both."""
+        if self.token is not None and self.user is None and self.password is None:
+            return False
+        if self.token is None and self.user is not None and self.password is not None:
+            return True
+        raise InvalidError.of([Fault("token", "give a token, or user and password")])
+
+
+class PasswordChange(Body):
+    """One's own: `current`, if there is one already."""
+
+    current: Password | None = None
+    password: Password
+
+
+class NewPassword(Body):
+    password: Password
+
+
+class ShareWish(Body):
+    user: Name
+    mode: Literal["control", "view"] = "view"
+    expires_in_s: Annotated[int, Field(ge=1, le=10 * 366 * 86400)] | None = None
 
 
 Amount = Annotated[int, Field(ge=0, le=1 << 62)]
@@ -194,13 +227,38 @@ class Assignment(Body):
     desktop: Annotated[str, Field(min_length=1, max_length=63)]
 
 
+Most = Annotated[int, Field(ge=0, le=1_000_000_000)]
+# Who they are to the OIDC provider: its `sub` (OpenID Connect Core, 2: at most 255 ASCII letters).
+Subject = Annotated[str, Field(max_length=255, pattern=r"^[\x20-\x7e]*$")]
+
+
+class QuotaWish(Body):
+    """How much a user may have in all. What is null follows the settings."""
+
+    desktops: Most | None = None
+    vcpus: Most | None = None
+    memory_mib: Most | None = None
+    disk_gib: Most | None = None
+    proxies: Most | None = None
+
+    def given(self) -> dict[str, int]:
+        return self.model_dump(exclude_none=True)
+
+
 class UserWish(Body):
     name: Name
     role: Literal["admin", "user", "viewer"] = Role.USER.value
+    password: Password | None = None
+    subject: Subject | None = None
+    quota: QuotaWish | None = None
 
 
 class UserChange(Body):
-    role: Literal["admin", "user", "viewer"]
+    """`quota` replaces what the user had of their own; `subject` "" takes it away."""
+
+    role: Literal["admin", "user", "viewer"] | None = None
+    subject: Subject | None = None
+    quota: QuotaWish | None = None
 
 
 class TokenWish(Body):

@@ -35,6 +35,9 @@ def _one_of(*allowed: str) -> Check:
     return lambda value: "" if value in allowed else f"must be one of {', '.join(allowed)}"
 
 
+_quota = _between(0, 1_000_000_000)
+
+
 def _limit(name: str) -> Check:
     return _between(*LIMITS[name])
 
@@ -139,6 +142,29 @@ class Settings:
     session_ttl_s: int = setting(
         7 * 86400, "How long the page stays signed in, in seconds.", _between(300, 365 * 86400)
     )
+    oidc_issuer: str = setting(
+        "",
+        "OpenID provider at which people may sign in, as its own documents name it; empty: none.",
+        _web_url,
+    )
+    oidc_client_id: str = setting("", "Name under which the provider knows this installation.")
+    oidc_client_secret_file: Path | None = setting(  # noqa: RUF009 - it is a field
+        None, "File with the secret that the provider gave this installation.", _absolute
+    )
+    oidc_title: str = setting("your organisation", "What the page calls the provider.")
+    oidc_role: str = setting(
+        "user", "Role of somebody who comes from the provider for the first time; none: only who was added.",
+        _one_of("none", "user", "viewer"),
+    )  # fmt: skip
+
+    quota_desktops: int = setting(
+        0, "Desktops a user may have; 0: no limit. Users may have their own.", _quota
+    )
+    quota_vcpus: int = setting(0, "Virtual CPUs of all desktops of a user; 0: no limit.", _quota)
+    quota_memory_mib: int = setting(0, "Memory of all desktops of a user, in MiB; 0: no limit.", _quota)
+    quota_disk_gib: int = setting(0, "Disk of all desktops of a user, in GiB; 0: no limit.", _quota)
+    quota_proxies: int = setting(0, "Proxies a user may have; 0: no limit.", _quota)
+
     still_interval_s: float = setting(
         3.0, "Age at which a desktop's still picture is taken again while looked at.", _between(0.2, 600)
     )
@@ -146,6 +172,9 @@ class Settings:
         100, "Requests a token may make per second, on average.", _between(1, 100000)
     )
     request_burst: int = setting(400, "Requests a token may make at once.", _between(1, 100000))
+    connections_per_user: int = setting(
+        200, "Streams a user may have open at once, with those they gave links to.", _between(1, 5000)
+    )
     body_limit_kib: int = setting(1024, "Longest request body that is no file.", _between(16, 1 << 20))
     upload_limit_mib: int = setting(
         4096, "Longest file that can be put into a desktop.", _between(1, 1 << 20)

@@ -7,6 +7,7 @@
     │   ├── AuthError          who are you?                                         (401, exit 4)
     │   ├── ForbiddenError     you may not                                          (403, exit 4)
     │   ├── StateError         the desktop's state does not allow it                (409, exit 4)
+    │   ├── QuotaError         more than this user may have; names the fields       (409, exit 4)
     │   └── BusyError          a limit is reached; retry after `retry_after_s`      (429, exit 4)
     ├── UnavailableError       a part we need does not answer                       (503, exit 1)
     ├── NoSpaceError           disk                                                 (507, exit 1)
@@ -35,6 +36,7 @@ __all__ = [
     "NoSpaceError",
     "NotFoundError",
     "OrielError",
+    "QuotaError",
     "RefusedError",
     "StateError",
     "UnavailableError",
@@ -121,6 +123,24 @@ class StateError(RefusedError):
     default_code = "wrong_state"
 
 
+class QuotaError(RefusedError):
+    """More than this user may have. All fields that do not fit are told together."""
+
+    default_code = "quota_exceeded"
+
+    def __init__(self, message: str, *, faults: Sequence[Fault] = (), hint: str = "", code: str = "") -> None:
+        super().__init__(message, hint=hint, code=code)
+        self.faults = list(faults)
+
+    @staticmethod
+    def of(faults: Sequence[Fault]) -> QuotaError:
+        """One sentence from several faults."""
+        text = "; ".join(f"{fault.field}: {fault.problem}" for fault in faults)
+        return QuotaError(
+            text, faults=faults, hint="delete something first, or ask an administrator for more"
+        )
+
+
 class BusyError(RefusedError):
     """A limit is reached. `retry_after_s`: when it is worth trying again."""
 
@@ -160,6 +180,6 @@ _KINDS: dict[str, type[OrielError]] = {
     kind.__name__: kind
     for kind in (
         OrielError, InvalidError, NotFoundError, RefusedError, AuthError, ForbiddenError, StateError,
-        BusyError, UnavailableError, NoSpaceError, HostError, LaunchError, WireError,
+        QuotaError, BusyError, UnavailableError, NoSpaceError, HostError, LaunchError, WireError,
     )
 }  # fmt: skip

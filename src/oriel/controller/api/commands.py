@@ -25,7 +25,7 @@ DEFAULT_TIMEOUT_S = 600.0
 @router.post("/exec")
 async def run_command(
     request: Request,
-    found: Annotated[Desktop, Depends(desktop(Permission.CONTROL, running=True))],
+    found: Annotated[Desktop, Depends(desktop(Permission.CONTROL, shared=True, running=True))],
     wanted: Exec,
 ) -> Response:
     """As the desktop's user, to its end. Outputs are text; bytes that are none are replaced. What streams,

@@ -24,8 +24,8 @@ __all__ = ["router"]
 
 router = APIRouter(prefix="/v1/desktops/{ref}", tags=["computer"])
 
-Driven = Annotated[Desktop, Depends(desktop(Permission.CONTROL, running=True))]
-Looked = Annotated[Desktop, Depends(desktop(Permission.READ, running=True))]
+Driven = Annotated[Desktop, Depends(desktop(Permission.CONTROL, shared=True, running=True))]
+Looked = Annotated[Desktop, Depends(desktop(Permission.READ, shared=True, running=True))]
 BUTTONS = {"left": 1, "middle": 2, "right": 3}
 DRAG_STEPS = 12
 NOTHING = 204

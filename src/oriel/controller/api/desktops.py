@@ -7,16 +7,20 @@ import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
+from sqlalchemy import Connection
 from starlette.responses import Response
 
 from oriel.controller.access import account, desktop
-from oriel.controller.documents import desktop_document, reduced_document
+from oriel.controller.documents import desktop_document, reduced_document, shared_document
 from oriel.controller.encoding import JsonResponse, before_of, list_of
-from oriel.controller.identity import Permission, Principal, later
+from oriel.controller.identity import Permission, Principal, Reach, later
 from oriel.controller.parts import Parts, parts_of
 from oriel.controller.store import desktops as store
+from oriel.controller.store import shares
 from oriel.controller.store.database import Transaction
 from oriel.controller.store.desktops import Desktop
+from oriel.controller.store.quotas import size_of
+from oriel.controller.store.shares import Share
 from oriel.controller.wishes import Change, Wish
 from oriel.model.errors import Fault, InvalidError, NotFoundError, UnavailableError
 from oriel.model.state import State
@@ -49,12 +53,13 @@ async def create_desktop(
             return await _made_before(parts, request, known)
     wanted = await parts.admission.admit(given, principal)
 
-    def remember(transaction: Transaction) -> None:
+    def admit(transaction: Transaction) -> None:
+        parts.quotas.check(transaction.connection, wanted.owner_id, size_of(wanted))
         if key:
             before = later(-KEY_LIFE_S)
             store.remember_key(transaction, principal.user_id, key, digest, wanted.id, forget_before=before)
 
-    made = await parts.supervisor.create(wanted, remember)
+    made = await parts.supervisor.create(wanted, admit)
     request.state.desktop = made.id
     return _described(parts, request, made, status=201)
 
@@ -66,22 +71,31 @@ async def list_desktops(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     cursor: str | None = None,
 ) -> Response:
-    """Yours; for an administrator everyone's. Newest first."""
+    """Yours and those shared with you; for an administrator everyone's. Newest first."""
     parts = parts_of(request)
     owner_id = None if principal.may(Permission.ADMIN) else principal.user_id
-    before = before_of(cursor)
-    rows = await parts.database.read(
-        lambda c: store.page(c, owner_id=owner_id, before=before, limit=limit + 1)
-    )
-    base, country = parts.base_url(request), parts.countries.of
-    return list_of(
-        rows, limit, lambda row: desktop_document(row, base, country(row.exit_ip)), lambda row: row.number
-    )
+    before, base, country = before_of(cursor), parts.base_url(request), parts.countries.of
+
+    def read(connection: Connection) -> tuple[list[Desktop], dict[str, Share]]:
+        shared = shares.shared_with(connection, principal.user_id) if owner_id else {}
+        rows = store.page(connection, owner_id=owner_id, before=before, limit=limit + 1, shared=shared.keys())
+        return rows, shared
+
+    rows, shared = await parts.database.read(read)
+
+    def describe(row: Desktop) -> dict[str, Any]:
+        share = shared.get(row.id)
+        if share is not None:
+            return shared_document(row, base, share.mode)
+        return desktop_document(row, base, country(row.exit_ip))
+
+    return list_of(rows, limit, describe, lambda row: row.number)
 
 
 @router.get("/{ref}")
 async def show_desktop(
-    request: Request, found: Annotated[Desktop, Depends(desktop(Permission.READ, guests=True))]
+    request: Request,
+    found: Annotated[Desktop, Depends(desktop(Permission.READ, guests=True, shared=True))],
 ) -> Response:
     """One desktop, by id or name."""
     return _described(parts_of(request), request, found)
@@ -95,15 +109,20 @@ async def change_desktop(request: Request, found: Controllable, wanted: Change) 
     if wanted.owner is not None:
         request.state.principal.require(Permission.ADMIN)
         values["owner_id"] = (await _owner(parts, wanted.owner)).id
-    changed = found
-    if values:
-        changed = await parts.database.write(lambda t: store.change(t, found.id, **values))
+
+    def change(transaction: Transaction) -> Desktop:
+        owner_id = values.get("owner_id", found.owner_id)
+        if owner_id != found.owner_id:
+            parts.quotas.check(transaction.connection, owner_id, size_of(found))
+            shares.remove_all(transaction, found.id)
+        return store.change(transaction, found.id, **values)
+
+    changed = await parts.database.write(change) if values else found
     if changed.owner_id != found.owner_id:
         # The new owner has an address of their own, and whoever had a way in from the former has it no more.
         if changed.state not in (State.CREATING, State.DELETING):
             await parts.supervisor.apply_egress(changed.id)
-        parts.tickets.revoke(lambda one: one.desktop == found.id)
-        parts.live.end_desktop(found.id)
+        parts.cut_off(lambda _, desktop: desktop == found.id, NotFoundError("the desktop is somebody else's"))
     return _described(parts, request, changed)
 
 
@@ -112,12 +131,15 @@ async def delete_desktop(request: Request, found: Controllable) -> Response:
     """Gone with its disk when this answers."""
     parts = parts_of(request)
     await parts.supervisor.delete(found.id)
+    parts.identities.forget()  # its links went with it
     parts.stills.forget(found.id)
     return Response(status_code=204)
 
 
 @router.post("/{ref}/start", status_code=202)
-async def start_desktop(request: Request, found: Controllable) -> Response:
+async def start_desktop(
+    request: Request, found: Annotated[Desktop, Depends(desktop(Permission.CONTROL, shared=True))]
+) -> Response:
     """On its way when this answers: `starting`."""
     parts = parts_of(request)
     return _described(parts, request, await parts.supervisor.start(found.id), status=202)
@@ -155,12 +177,15 @@ for _path, _verb in (
 
 
 def _described(parts: Parts, request: Request, row: Desktop, *, status: int = 200) -> JsonResponse:
-    base = parts.base_url(request)
-    if request.state.principal.desktop:
-        document = reduced_document(row, base)
-    else:
-        document = desktop_document(row, base, parts.countries.of(row.exit_ip))
+    principal, base = request.state.principal, parts.base_url(request)
+    reach = getattr(request.state, "reach", Reach.OWN)
     headers = {"Location": f"/v1/desktops/{row.id}"} if status == 201 else None
+    if principal.desktop:
+        document = reduced_document(row, base) | {"access": str(reach)}
+    elif reach is Reach.OWN:
+        document = desktop_document(row, base, parts.countries.of(row.exit_ip))
+    else:
+        document = shared_document(row, base, str(reach))
     return JsonResponse(document, status_code=status, headers=headers)
 
 

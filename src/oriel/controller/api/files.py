@@ -25,7 +25,7 @@ __all__ = ["router"]
 
 router = APIRouter(prefix="/v1/desktops/{ref}/files", tags=["files"])
 
-Driven = Annotated[Desktop, Depends(desktop(Permission.CONTROL, running=True))]
+Driven = Annotated[Desktop, Depends(desktop(Permission.CONTROL, shared=True, running=True))]
 Path = Annotated[str, Query(min_length=1, max_length=4096)]
 SPOOL_BYTES = 1 << 20  # an upload of unknown size waits in memory up to this, then on disk
 PIECE = 1 << 18

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from sqlalchemy import Connection
 from starlette.responses import Response
 
-from oriel.controller.access import account
+from oriel.controller.access import account, owned
 from oriel.controller.documents import proxy_document
 from oriel.controller.egress import change_way_out, egress_document
 from oriel.controller.encoding import JsonResponse, before_of, list_of
@@ -20,7 +20,9 @@ from oriel.controller.parts import Parts, parts_of
 from oriel.controller.proxy_check import check_proxy
 from oriel.controller.store import desktops
 from oriel.controller.store import proxies as store
+from oriel.controller.store.database import Transaction
 from oriel.controller.store.proxies import Proxy, Use
+from oriel.controller.store.quotas import Usage
 from oriel.controller.ways_out import BUILT_IN, may_use
 from oriel.controller.wishes import Assignment, CheckWish, EgressChange, ProxyChange, ProxyWish
 from oriel.egress.upstream import expand_pool, parse_upstream
@@ -69,7 +71,12 @@ async def add_proxy(request: Request, principal: Changer, wanted: ProxyWish) -> 
         secret=parts.vault.seal(url), labels=wanted.labels or {}, created_at=utc_now(),
         exclusive=wanted.exclusive, shared=wanted.shared, failover=wanted.failover, **_seen_of(url),
     )  # fmt: skip
-    made = await parts.database.write(lambda t: store.add(t, proxy))
+
+    def add(transaction: Transaction) -> Proxy:
+        parts.quotas.check(transaction.connection, principal.user_id, Usage(proxies=1))
+        return store.add(transaction, proxy)
+
+    made = await parts.database.write(add)
     return JsonResponse(_described(made, [], principal), status_code=201)
 
 
@@ -95,7 +102,14 @@ async def change_proxy(request: Request, principal: Changer, ref: str, wanted: P
     if wanted.owner is not None:
         principal.require(Permission.ADMIN)
         values["owner_id"] = (await parts.identities.user(wanted.owner)).id
-    changed = await parts.database.write(lambda t: store.change(t, found.id, values))
+
+    def change(transaction: Transaction) -> Proxy:
+        owner_id = values.get("owner_id", found.owner_id)
+        if owner_id != found.owner_id:
+            parts.quotas.check(transaction.connection, owner_id, Usage(proxies=1))
+        return store.change(transaction, found.id, values)
+
+    changed = await parts.database.write(change)
     if wanted.url is not None or wanted.failover is not None:
         await _in_force(parts, changed)
     return JsonResponse(await _show(parts, changed, principal))
@@ -130,8 +144,7 @@ async def assign(request: Request, principal: Changer, ref: str, wanted: Assignm
     free one; 409 if none is free."""
     parts = parts_of(request)
     found = await _find(parts, principal, ref, using=True)
-    desktop = await parts.database.read(lambda c: desktops.find(c, wanted.desktop))
-    desktop = parts.check_visible(principal, desktop)
+    desktop = await owned(parts, principal, wanted.desktop)
     changed = await change_way_out(parts, principal, desktop, EgressChange(proxy=found.name))
     return JsonResponse(await egress_document(parts, changed))
 

@@ -14,10 +14,10 @@ from pydantic import Field
 from oriel.controller.chrome import Chrome, browser_path
 from oriel.controller.door import Opened, add_door, messages
 from oriel.controller.guest import Channel, Guest
+from oriel.controller.identity import Mode
 from oriel.controller.parts import Parts
 from oriel.controller.rfb import ViewOnly
 from oriel.controller.store.desktops import Desktop
-from oriel.controller.tickets import Mode
 from oriel.controller.wishes import Body, parse
 from oriel.model import wire
 from oriel.model.errors import Fault, InvalidError, UnavailableError, WireError

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from oriel.controller.store.database import Transaction
@@ -79,6 +79,11 @@ class Desktop:
     exit_was: str = ""  # what that was before it changed without being asked to
     number: int = 0  # in the order of creation
 
+    @property
+    def generation(self) -> str:
+        """Another one each time it has started: what was given for one run is void in the next."""
+        return self.ready_at or ""
+
     def spec(self) -> DesktopSpec:
         """What its host is asked for."""
         return DesktopSpec(
@@ -129,11 +134,18 @@ def running(connection: Connection) -> list[str]:
     return list(connection.execute(select(desktops.c.id).where(desktops.c.state == State.RUNNING)).scalars())
 
 
-def page(connection: Connection, *, owner_id: str | None, before: int | None, limit: int) -> list[Desktop]:
-    """The newest `limit`, older than the number `before`; of one owner, or of all."""
+def page(
+    connection: Connection,
+    *,
+    owner_id: str | None,
+    before: int | None,
+    limit: int,
+    shared: Collection[str] = (),
+) -> list[Desktop]:
+    """The newest `limit`, older than the number `before`; of one owner with the ids `shared`, or of all."""
     query = _SELECT.order_by(desktops.c.number.desc()).limit(limit)
     if owner_id is not None:
-        query = query.where(desktops.c.owner_id == owner_id)
+        query = query.where(or_(desktops.c.owner_id == owner_id, desktops.c.id.in_(shared)))
     if before is not None:
         query = query.where(desktops.c.number < before)
     return [_desktop(row) for row in connection.execute(query)]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, or_, select
 
 from oriel.controller.store.database import Transaction
 from oriel.controller.store.tables import audit, events
@@ -49,14 +49,21 @@ def record(
 
 
 def after(
-    connection: Connection, seq: int, *, desktop: str | None, owner_id: str | None, limit: int
+    connection: Connection,
+    seq: int,
+    *,
+    desktop: str | None,
+    owner_id: str | None,
+    limit: int,
+    also: Collection[str] = (),
 ) -> list[Event]:
-    """The next `limit` events with a higher `seq`, in order; of one desktop, of one owner, or all."""
+    """The next `limit` events with a higher `seq`, in order; of one desktop, of one owner and of the desktops
+    in `also`, or all."""
     query = select(events).where(events.c.seq > seq).order_by(events.c.seq).limit(limit)
     if desktop is not None:
         query = query.where(events.c.desktop == desktop)
     if owner_id is not None:
-        query = query.where(events.c.owner_id == owner_id)
+        query = query.where(or_(events.c.owner_id == owner_id, events.c.desktop.in_(also)))
     return [
         Event(seq=row.seq, at=row.at, desktop=row.desktop, kind=row.kind, message=row.message, data=row.data)
         for row in connection.execute(query)

@@ -16,6 +16,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
 )
 
 __all__ = [
@@ -24,9 +25,11 @@ __all__ = [
     "events",
     "idempotency",
     "leases",
+    "links",
     "metadata",
     "proxies",
     "sessions",
+    "shares",
     "tokens",
     "users",
 ]
@@ -49,6 +52,9 @@ users = Table(
     Column("id", String(16), nullable=False, unique=True),
     Column("name", String(63), nullable=False, unique=True),
     Column("role", String(16), nullable=False),
+    Column("password", String(255)),  # Argon2's own text: parameters, salt and hash
+    Column("subject", String(512), unique=True),  # "issuer subject", once somebody signed on by OIDC
+    Column("quota", JSON, nullable=False),  # what differs from the settings' defaults
     Column("created_at", _Time, nullable=False),
 )  # fmt: skip
 
@@ -68,7 +74,10 @@ tokens = Table(
 sessions = Table(
     "sessions", metadata,
     Column("digest", String(64), primary_key=True),
-    Column("token_id", String(16), ForeignKey("tokens.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("user_id", String(16), ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("token_id", String(16), ForeignKey("tokens.id", ondelete="CASCADE"), index=True),
+    Column("way", String(16), nullable=False),  # token, password, oidc
+    Column("address", String(64), nullable=False),
     Column("created_at", _Time, nullable=False),
     Column("expires_at", _Time, nullable=False),
 )  # fmt: skip
@@ -104,6 +113,35 @@ desktops = Table(
     Column("timings", JSON, nullable=False),
     Column("error", JSON),
     Column("journal_seq", _Number, nullable=False),  # the keeper's last event taken over
+)  # fmt: skip
+
+shares = Table(
+    "shares", metadata,
+    Column("number", _Number, primary_key=True, autoincrement=True),
+    Column("id", String(16), nullable=False, unique=True),
+    Column("desktop_id", String(16), ForeignKey("desktops.id", ondelete="CASCADE"), nullable=False),
+    Column("user_id", String(16), ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("mode", String(16), nullable=False),  # view, control
+    Column("created_at", _Time, nullable=False),
+    Column("expires_at", _Time),
+    UniqueConstraint("desktop_id", "user_id"),
+)  # fmt: skip
+
+# A right to one desktop for someone without an account: first a ticket's digest, once opened its grant's.
+links = Table(
+    "links", metadata,
+    Column("number", _Number, primary_key=True, autoincrement=True),
+    Column("id", String(16), nullable=False, unique=True),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column(
+        "desktop_id", String(16), ForeignKey("desktops.id", ondelete="CASCADE"), nullable=False, index=True
+    ),
+    Column("giver_id", String(16), ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("token_id", String(16), ForeignKey("tokens.id", ondelete="CASCADE"), index=True),
+    Column("mode", String(16), nullable=False),
+    Column("created_at", _Time, nullable=False),
+    Column("opened_at", _Time),
+    Column("expires_at", _Time, nullable=False),
 )  # fmt: skip
 
 idempotency = Table(

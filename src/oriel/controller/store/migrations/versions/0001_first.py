@@ -50,10 +50,14 @@ def upgrade() -> None:
         sa.Column("id", sa.String(length=16), nullable=False),
         sa.Column("name", sa.String(length=63), nullable=False),
         sa.Column("role", sa.String(length=16), nullable=False),
+        sa.Column("password", sa.String(length=255), nullable=True),
+        sa.Column("subject", sa.String(length=512), nullable=True),
+        sa.Column("quota", sa.JSON(), nullable=False),
         sa.Column("created_at", sa.String(length=24), nullable=False),
         sa.PrimaryKeyConstraint("number", name="pk_users"),
         sa.UniqueConstraint("id", name="uq_users_id"),
         sa.UniqueConstraint("name", name="uq_users_name"),
+        sa.UniqueConstraint("subject", name="uq_users_subject"),
     )
     op.create_table(
         "desktops",
@@ -160,17 +164,91 @@ def upgrade() -> None:
     op.create_table(
         "sessions",
         sa.Column("digest", sa.String(length=64), nullable=False),
-        sa.Column("token_id", sa.String(length=16), nullable=False),
+        sa.Column("user_id", sa.String(length=16), nullable=False),
+        sa.Column("token_id", sa.String(length=16), nullable=True),
+        sa.Column("way", sa.String(length=16), nullable=False),
+        sa.Column("address", sa.String(length=64), nullable=False),
         sa.Column("created_at", sa.String(length=24), nullable=False),
         sa.Column("expires_at", sa.String(length=24), nullable=False),
         sa.ForeignKeyConstraint(["token_id"], ["tokens.id"], name="fk_sessions_token_id", ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_sessions_user_id", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("digest", name="pk_sessions"),
     )
     op.create_index("ix_sessions_token_id", "sessions", ["token_id"], unique=False)
+    op.create_index("ix_sessions_user_id", "sessions", ["user_id"], unique=False)
+    op.create_table(
+        "shares",
+        sa.Column(
+            "number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
+        ),
+        sa.Column("id", sa.String(length=16), nullable=False),
+        sa.Column("desktop_id", sa.String(length=16), nullable=False),
+        sa.Column("user_id", sa.String(length=16), nullable=False),
+        sa.Column("mode", sa.String(length=16), nullable=False),
+        sa.Column("created_at", sa.String(length=24), nullable=False),
+        sa.Column("expires_at", sa.String(length=24), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["desktop_id"], ["desktops.id"], name="fk_shares_desktop_id", ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_shares_user_id", ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("number", name="pk_shares"),
+        sa.UniqueConstraint("desktop_id", "user_id", name="uq_shares_desktop_id_user_id"),
+        sa.UniqueConstraint("id", name="uq_shares_id"),
+    )
+    op.create_index("ix_shares_user_id", "shares", ["user_id"], unique=False)
+    op.create_table(
+        "links",
+        sa.Column(
+            "number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
+        ),
+        sa.Column("id", sa.String(length=16), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("desktop_id", sa.String(length=16), nullable=False),
+        sa.Column("giver_id", sa.String(length=16), nullable=False),
+        sa.Column("token_id", sa.String(length=16), nullable=True),
+        sa.Column("mode", sa.String(length=16), nullable=False),
+        sa.Column("created_at", sa.String(length=24), nullable=False),
+        sa.Column("opened_at", sa.String(length=24), nullable=True),
+        sa.Column("expires_at", sa.String(length=24), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["desktop_id"], ["desktops.id"], name="fk_links_desktop_id", ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(["giver_id"], ["users.id"], name="fk_links_giver_id", ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["token_id"], ["tokens.id"], name="fk_links_token_id", ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("number", name="pk_links"),
+        sa.UniqueConstraint("digest", name="uq_links_digest"),
+        sa.UniqueConstraint("id", name="uq_links_id"),
+    )
+    for column in ("desktop_id", "giver_id", "token_id"):
+        op.create_index(f"ix_links_{column}", "links", [column], unique=False)
+    _keep_audit()
+
+
+def _keep_audit() -> None:
+    """The audit trail is only ever added to: the database itself refuses the rest."""
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute(
+            "CREATE FUNCTION audit_is_kept() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION 'the audit trail is append-only'; END $$"
+        )
+        op.execute(
+            "CREATE TRIGGER audit_is_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON audit "
+            "FOR EACH STATEMENT EXECUTE FUNCTION audit_is_kept()"
+        )
+        return
+    for verb in ("UPDATE", "DELETE"):
+        op.execute(
+            f"CREATE TRIGGER audit_is_kept_{verb.lower()} BEFORE {verb} ON audit "
+            "BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END"
+        )
 
 
 def downgrade() -> None:
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("DROP TRIGGER audit_is_kept ON audit")
+        op.execute("DROP FUNCTION audit_is_kept")
     for name in (
-        "leases", "sessions", "tokens", "proxies", "idempotency", "desktops", "users", "events", "audit"
+        "leases", "links", "shares", "sessions", "tokens", "proxies", "idempotency", "desktops", "users",
+        "events", "audit",
     ):  # fmt: skip
         op.drop_table(name)
