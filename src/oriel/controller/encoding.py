@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from pydantic_core import to_json
 from starlette.responses import Response
 
 from oriel.model.errors import Fault, InvalidError
@@ -23,7 +23,7 @@ class JsonResponse(Response):
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
-        return json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
+        return to_json(content)
 
 
 def before_of(cursor: str | None) -> int | None:
@@ -42,11 +42,16 @@ def before_of(cursor: str | None) -> int | None:
 
 
 def list_of(
-    items: Sequence[T], limit: int, document: Callable[[T], dict[str, Any]], number: Callable[[T], int]
-) -> JsonResponse:
-    """One page. `items` has one more than `limit` if there is a next page."""
+    items: Sequence[T],
+    limit: int,
+    document: Callable[[T], Mapping[str, Any] | bytes],
+    number: Callable[[T], int],
+) -> Response:
+    """One page. `items` has one more than `limit` if there is a next. `document`: the item's, or its JSON."""
     shown = items[:limit]
     following = None
     if len(items) > limit:
         following = base64.urlsafe_b64encode(f"before:{number(shown[-1])}".encode()).decode().rstrip("=")
-    return JsonResponse({"items": [document(item) for item in shown], "next": following})
+    told = [one if isinstance(one, bytes) else to_json(one) for one in map(document, shown)]
+    body = b'{"items":[' + b",".join(told) + b'],"next":' + to_json(following) + b"}"
+    return Response(body, media_type=JsonResponse.media_type)

@@ -90,13 +90,12 @@ def _take(transaction: Transaction, desktop_id: str, event: Event) -> None:
         raise NotFoundError("this desktop is gone")
     if event.kind.startswith("state."):
         _take_state(transaction, desktop, event)
+        values = {}
     else:
         values = _facts(transaction, desktop, event)
-        if values:
-            desktops.change(transaction, desktop_id, **values)
         data = {key: value for key, value in event.data.items() if key not in _PRIVATE}
         record(transaction, desktop, event.kind, event.message, data, at=event.at)
-    desktops.change(transaction, desktop_id, journal_seq=event.seq)
+    desktops.note(transaction, desktop_id, **values, journal_seq=event.seq)
 
 
 def _facts(transaction: Transaction, desktop: desktops.Desktop, event: Event) -> dict[str, Any]:
@@ -130,7 +129,7 @@ def _take_state(transaction: Transaction, desktop: desktops.Desktop, event: Even
     if state is State.RUNNING and "total" in event.data:
         values["timings"] = {**desktop.timings, "total": float(event.data["total"])}
         values["ready_at"] = event.at
-    desktops.move(transaction, desktop.id, state, message=event.message, data=data, **values)
+    desktops.advance(transaction, desktop, state, message=event.message, data=data, **values)
 
 
 def _keep_reason(transaction: Transaction, desktop: desktops.Desktop, event: Event) -> None:
@@ -138,4 +137,4 @@ def _keep_reason(transaction: Transaction, desktop: desktops.Desktop, event: Eve
     reason = event.data.get("error")
     if desktop.state in (State.CREATING, State.DELETING) or not isinstance(reason, Mapping):
         return
-    desktops.change(transaction, desktop.id, error=dict(reason))
+    desktops.note(transaction, desktop.id, error=dict(reason))

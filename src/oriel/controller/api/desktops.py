@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from oriel.controller.access import account, desktop
-from oriel.controller.documents import desktop_document, reduced_document, shared_document
+from oriel.controller.documents import desktop_document, desktop_json, reduced_document, shared_document
 from oriel.controller.encoding import JsonResponse, before_of, list_of
 from oriel.controller.identity import Permission, Principal, Reach, later
 from oriel.controller.parts import Parts, parts_of
@@ -83,11 +83,11 @@ async def list_desktops(
 
     rows, shared = await parts.database.read(read)
 
-    def describe(row: Desktop) -> dict[str, Any]:
+    def describe(row: Desktop) -> dict[str, Any] | bytes:
         share = shared.get(row.id)
         if share is not None:
             return shared_document(row, base, share.mode)
-        return desktop_document(row, base, country(row.exit_ip))
+        return desktop_json(row, base, country(row.exit_ip))
 
     return list_of(rows, limit, describe, lambda row: row.number)
 

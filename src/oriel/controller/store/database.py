@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
+from pydantic_core import from_json, to_json
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
@@ -188,7 +189,11 @@ def _apply(
 
 
 def _engine(url: str) -> Engine:
-    engine = create_engine(url, pool_size=READERS + 1, max_overflow=2)
+    engine = create_engine(
+        url, pool_size=READERS + 1, max_overflow=2,
+        # Several times quicker than the standard library's, and a list reads five JSON columns a row.
+        json_serializer=lambda value: to_json(value).decode(), json_deserializer=from_json,
+    )  # fmt: skip
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)

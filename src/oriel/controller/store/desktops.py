@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, Row, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from oriel.controller.store.database import Transaction
@@ -22,6 +23,7 @@ __all__ = [
     "Desktop",
     "Wanted",
     "add",
+    "advance",
     "change",
     "count_states",
     "every",
@@ -30,6 +32,7 @@ __all__ = [
     "forget_exit",
     "known_by_key",
     "move",
+    "note",
     "page",
     "remember_key",
     "running",
@@ -46,7 +49,7 @@ class Wanted:
 
 @dataclass(frozen=True, kw_only=True)
 class Desktop:
-    """One desktop: what was asked, and what is known of it. `owner` is the owner's name."""
+    """One desktop: what was asked, and what is known of it at one moment. `owner` is the owner's name."""
 
     id: str
     name: str
@@ -78,6 +81,10 @@ class Desktop:
     exit_ip: str = ""  # the address the world sees, as last asked
     exit_was: str = ""  # what that was before it changed without being asked to
     number: int = 0  # in the order of creation
+    revision: int = 0  # goes up with every change
+
+    def __hash__(self) -> int:
+        return hash((self.id, self.revision))
 
     @property
     def generation(self) -> str:
@@ -100,13 +107,19 @@ class Desktop:
 
 
 _SELECT = select(desktops, users.c.name.label("owner")).join(users, users.c.id == desktops.c.owner_id)
+_COLUMNS = tuple(_SELECT.selected_columns.keys())
+# A list makes thousands of these: looking a value up in a dictionary is several times quicker than asking
+# the enumeration.
+_STATES = {str(state): state for state in State}
+_RUNTIMES = {str(runtime): runtime for runtime in Runtime}
+_ISOLATIONS = {str(isolation): isolation for isolation in Isolation}
 
 
 def _desktop(row: Row[Any]) -> Desktop:
-    values = dict(row._mapping)
-    values["state"] = State(values["state"])
-    values["runtime"] = Runtime(values["runtime"])
-    values["isolation"] = Isolation(values["isolation"])
+    values = dict(zip(_COLUMNS, row, strict=True))
+    values["state"] = _STATES[values["state"]]
+    values["runtime"] = _RUNTIMES[values["runtime"]]
+    values["isolation"] = _ISOLATIONS[values["isolation"]]
     values["allow"], values["deny"] = tuple(values["allow"]), tuple(values["deny"])
     return Desktop(**values)
 
@@ -143,12 +156,37 @@ def page(
     shared: Collection[str] = (),
 ) -> list[Desktop]:
     """The newest `limit`, older than the number `before`; of one owner with the ids `shared`, or of all."""
-    query = _SELECT.order_by(desktops.c.number.desc()).limit(limit)
+    query = _MARKS.order_by(desktops.c.number.desc()).limit(limit)
     if owner_id is not None:
         query = query.where(or_(desktops.c.owner_id == owner_id, desktops.c.id.in_(shared)))
     if before is not None:
         query = query.where(desktops.c.number < before)
-    return [_desktop(row) for row in connection.execute(query)]
+    return _read_by_marks(connection, [tuple(row) for row in connection.execute(query)])
+
+
+# A desktop that was read is kept: a list costs three columns a row, and the rest only of those that changed.
+_Mark = tuple[int, int, str]
+_MARKS = select(desktops.c.number, desktops.c.revision, users.c.name).join(
+    users, users.c.id == desktops.c.owner_id
+)
+_KEPT = 4096
+_kept: WeakKeyDictionary[Engine, dict[_Mark, Desktop]] = WeakKeyDictionary()
+
+
+def _read_by_marks(connection: Connection, marks: Sequence[_Mark]) -> list[Desktop]:
+    """One list in the order of `marks`; of those that went meanwhile nothing."""
+    kept = _kept.setdefault(connection.engine, {})
+    changed = [mark[0] for mark in marks if mark not in kept]
+    fresh: dict[_Mark, Desktop] = {}
+    for some in range(0, len(changed), 500):
+        query = _SELECT.where(desktops.c.number.in_(changed[some : some + 500]))
+        for row in connection.execute(query):
+            desktop = _desktop(row)
+            fresh[desktop.number, desktop.revision, desktop.owner] = desktop
+    found = [one for mark in marks if (one := kept.get(mark) or fresh.get(mark)) is not None]
+    if fresh:
+        _kept[connection.engine] = dict(list((kept | fresh).items())[-_KEPT:])
+    return found
 
 
 def add(transaction: Transaction, desktop: Desktop) -> Desktop:
@@ -172,13 +210,22 @@ def change(transaction: Transaction, desktop_id: str, **values: Any) -> Desktop:
     StateError if the new name is taken, or if no address of the new proxy is free.
     """
     values |= _new_exit(transaction, desktop_id, values)
+    note(transaction, desktop_id, **values)
+    return _present(transaction, desktop_id)
+
+
+def note(transaction: Transaction, desktop_id: str, **values: Any) -> None:
+    """`change` without an answer. A keeper's journal is thousands of these."""
     try:
-        transaction.connection.execute(
-            update(desktops).where(desktops.c.id == desktop_id).values(_plain(values))
+        result = transaction.connection.execute(
+            update(desktops)
+            .where(desktops.c.id == desktop_id)
+            .values({**_plain(values), "revision": desktops.c.revision + 1})
         )
     except IntegrityError as error:
         raise _taken(str(values.get("name"))) from error
-    return _present(transaction, desktop_id)
+    if not result.rowcount:
+        raise NotFoundError("this desktop is gone")
 
 
 def _new_exit(transaction: Transaction, desktop_id: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -215,14 +262,27 @@ def move(
     Being there already changes only `values`. StateError if the way is not allowed, NotFoundError if
     it is gone.
     """
-    old = _present(transaction, desktop_id)
+    advance(transaction, _present(transaction, desktop_id), state, message=message, data=data, **values)
+    return _present(transaction, desktop_id)
+
+
+def advance(
+    transaction: Transaction,
+    old: Desktop,
+    state: State,
+    *,
+    message: str = "",
+    data: Mapping[str, Any] | None = None,
+    **values: Any,
+) -> None:
+    """`move` from what this transaction has read."""
     if old.state is not state:
         check_transition(old.state, state)
         values |= {"state": str(state)} | _consequences(state, values)
-    changed = change(transaction, desktop_id, **values) if values else old
+    if values:
+        note(transaction, old.id, **values)
     if old.state is not state:
-        record(transaction, changed, f"state.{state}", message, data or {})
-    return changed
+        record(transaction, old, f"state.{state}", message, data or {})
 
 
 def _consequences(state: State, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -113,6 +113,7 @@ desktops = Table(
     Column("timings", JSON, nullable=False),
     Column("error", JSON),
     Column("journal_seq", _Number, nullable=False),  # the keeper's last event taken over
+    Column("revision", Integer, nullable=False),  # goes up with every change
 )  # fmt: skip
 
 shares = Table(

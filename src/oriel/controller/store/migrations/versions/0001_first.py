@@ -92,6 +92,7 @@ def upgrade() -> None:
         sa.Column("timings", sa.JSON(), nullable=False),
         sa.Column("error", sa.JSON(), nullable=True),
         sa.Column("journal_seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("revision", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(["owner_id"], ["users.id"], name="fk_desktops_owner_id"),
         sa.PrimaryKeyConstraint("number", name="pk_desktops"),
         sa.UniqueConstraint("id", name="uq_desktops_id"),
