@@ -78,6 +78,11 @@ class Display(Worker):
         """From anywhere, soon."""
         self.post(lambda: self.unlisten(listener))
 
+    def attempt(self, work: Callable[[Any], object]) -> None:
+        """In the thread only: `work(display)` if there is a display. Its loss is told to listeners alone."""
+        with contextlib.suppress(UnavailableError):
+            self._guarded(work)
+
     def _guarded(self, work: Callable[[Any], T]) -> T:
         from Xlib.error import ConnectionClosedError, DisplayError, XNoAuthError
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from agent.arguments import Arguments
 from agent.display import Display
-from agent.keyboard import CAPS_LOCK, SHIFT_L, Keyboard, keysym_of_character, keysym_of_name
+from agent.keyboard import CAPS_LOCK, SHIFT_L, SHIFT_R, Keyboard, keysym_of_character, keysym_of_name
 from agent.reader import focused_has_read
 from oriel.model.errors import Fault, InvalidError
 
@@ -97,6 +97,7 @@ class Input:
         self._display = display
         self._keyboard = Keyboard()
         self._turn = asyncio.Lock()
+        self._listening = False
 
     async def send(self, events: list[Event]) -> None:
         """Until X has them all. InvalidError, before any is sent, if a point is not on the screen."""
@@ -105,13 +106,55 @@ class Input:
             for event in events:
                 if event.type == "text":
                     await self._type(event.keysyms)
+                elif event.type == "key" and event.down:
+                    await self._press_any(event)
                 else:
-                    await self._display.use(partial(self._send, event=event))
+                    await self._display.use(partial(self.send_now, event=event))
             await self._display.use(lambda display: display.sync())
 
-    def _send(self, display: Any, event: Event) -> None:
+    async def _press_any(self, event: Event) -> None:
+        """Press a key, also one that no key gives: then whoever has the focus must know it first."""
+        if await self._display.use(partial(self._bind, keysym=event.keysyms[0])):
+            await focused_has_read(self._display)
+        await self._display.use(partial(self.send_now, event=event))
+
+    # What follows runs in the display's thread.
+
+    def has_key(self, display: Any, keysym: int) -> bool:
+        """Whether `send_now` can press it."""
+        self._listen()
+        return self._keyboard.has(display, keysym)
+
+    def _bind(self, display: Any, keysym: int) -> bool:
+        """Whether a key had to be bound."""
+        if self.has_key(display, keysym):
+            return False
+        self._keyboard.keys_for(display, (keysym,))
+        return True
+
+    def _listen(self) -> None:
+        """The keyboard's mapping is remembered, so its changes must be heard of."""
+        if not self._listening:
+            self._keyboard.forget()
+            self._display.listen(self)
+            self._listening = True
+
+    def event(self, event: Any) -> None:
+        if event.__class__.__name__ == "MappingNotify":
+            self._keyboard.forget()
+
+    def settled(self, display: Any) -> None:
+        """Only changes of the mapping matter."""
+
+    def lost(self) -> None:
+        self._listening = False
+        self._keyboard.held.clear()
+
+    def send_now(self, display: Any, event: Event) -> None:
+        """One event that is no text."""
         from Xlib import X
 
+        self._listen()
         if event.type == "move":
             display.xtest_fake_input(X.MotionNotify, 0, x=event.x, y=event.y)
         elif event.type == "button":
@@ -135,11 +178,18 @@ class Input:
         key, shift = keys[keysym], keys[SHIFT_L].code
         shifted = bool(display.screen().root.query_pointer().mask & X.ShiftMask)
         lend = key.shift and not shifted  # "A" or "!" asked for without Shift: lend it one
+        held: list[int] = []  # "/" asked for with Shift, as on a German keyboard: take it away meanwhile
+        if shifted and not key.shift and self._keyboard.must_unshift(display, key, keysym):
+            held = [code for name in (SHIFT_L, SHIFT_R) if (code := self._keyboard.held.get(name))]
+        for code in held:
+            display.xtest_fake_input(X.KeyRelease, code)
         if lend:
             display.xtest_fake_input(X.KeyPress, shift)
         display.xtest_fake_input(X.KeyPress, key.code)
         if lend:
             display.xtest_fake_input(X.KeyRelease, shift)
+        for code in held:
+            display.xtest_fake_input(X.KeyPress, code)
         self._keyboard.held[keysym] = key.code
 
     def _release(self, display: Any, keysym: int) -> None:

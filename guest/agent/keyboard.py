@@ -16,7 +16,7 @@ __all__ = ["Key", "Keyboard", "keysym_of_character", "keysym_of_name"]
 
 UNICODE = 0x0100_0000  # X11 protocol, appendix A: keysym of a character without one of its own
 NAMED = {"\n": 0xFF0D, "\r": 0xFF0D, "\t": 0xFF09, "\b": 0xFF08, "\x1b": 0xFF1B}  # Return, Tab, …
-SHIFT_L = 0xFFE1
+SHIFT_L, SHIFT_R = 0xFFE1, 0xFFE2
 CAPS_LOCK = 0xFFE5
 
 
@@ -61,6 +61,7 @@ class _Mapping:
 
     keys: dict[int, Key]  # by keysym; without Shift where there is a choice
     spare: list[int]  # keycodes that mean nothing
+    shifted: dict[int, int]  # keycode -> what it gives with Shift
 
 
 class Keyboard:
@@ -69,6 +70,19 @@ class Keyboard:
     def __init__(self) -> None:
         self._bound: dict[int, int] = {}  # keysym -> the spare keycode we gave it, least recently used first
         self.held: dict[int, int] = {}  # keysym -> keycode that was pressed for it, and not released yet
+        self._known: _Mapping | None = None  # until somebody changes it
+
+    def forget(self) -> None:
+        """The mapping was changed, or may have been."""
+        self._known = None
+
+    def has(self, display: Any, keysym: int) -> bool:
+        """Whether a key gives it, so that nothing needs to be bound."""
+        return keysym in self._read(display).keys
+
+    def must_unshift(self, display: Any, key: Key, keysym: int) -> bool:
+        """Whether `key`, which gives the character `keysym`, gives another one while Shift is held."""
+        return _is_character(keysym) and self._read(display).shifted.get(key.code, 0) not in (0, keysym)
 
     def keys_for(self, display: Any, keysyms: Iterable[int]) -> dict[int, Key]:
         """A key for each keysym; the missing ones are bound to spare keys, the longest unused first.
@@ -90,6 +104,7 @@ class Keyboard:
         for keysym in missing:
             code = mapping.spare.pop(0) if mapping.spare else self._bound.pop(others.pop(0))
             display.change_keyboard_mapping(code, [(keysym, keysym)])
+            self._known = None
             self._bound[keysym] = code
             keys[keysym] = Key(code, shift=False)
         return keys
@@ -111,7 +126,9 @@ class Keyboard:
         return Run(len(keysyms), bool(missing), len(missing) > len(mapping.spare))
 
     def _read(self, display: Any) -> _Mapping:
-        """The mapping as it is now: x11vnc and others change it too."""
+        """The mapping as it is now: x11vnc and others change it too, of which X tells everybody."""
+        if self._known is not None and not _remapped(display):
+            return self._known
         info = display.display.info
         first = info.min_keycode
         rows = display.get_keyboard_mapping(first, info.max_keycode - first + 1)
@@ -121,8 +138,24 @@ class Keyboard:
             for code, row in table.items():
                 if len(row) > column and row[column]:
                     keys.setdefault(row[column], Key(code, shift))
+        shifted = {code: row[1] for code, row in table.items() if len(row) > 1}
         for keysym, code in list(self._bound.items()):
             if table[code][:1] != (keysym,):
                 del self._bound[keysym]  # taken by another
         modifiers = {code for row in display.get_modifier_mapping() for code in row}
-        return _Mapping(keys, [code for code, row in table.items() if not any(row) and code not in modifiers])
+        # Not those of volume, mail and the like: Chromium goes by the code, and would go back, or reload.
+        free = [code for code, row in table.items() if not any(row) and code not in modifiers]
+        self._known = _Mapping(keys, free, shifted)
+        return self._known
+
+
+def _is_character(keysym: int) -> bool:
+    return 0x20 <= keysym < 0xFE00 or UNICODE <= keysym < UNICODE + 0x11_0000
+
+
+def _remapped(display: Any) -> bool:
+    """Whether news of a change have come that nobody was told of yet."""
+    from Xlib import X
+
+    display.pending_events()
+    return any(event.type == X.MappingNotify for event in display.display.event_queue)

@@ -74,6 +74,7 @@ class Verbs:
             "file_list": self.file_list,
             "file_delete": self.file_delete,
             "connect": self.connect,
+            "media": self.media,
             "units": self.units,
             "shutdown": self.shutdown,
         }
@@ -192,6 +193,12 @@ class Verbs:
             args.fault("port", f"must be one of {', '.join(map(str, sorted(self.settings.ports)))}")
         args.done()
         await connect(call, port)
+
+    async def media(self, call: Call) -> None:
+        from agent.loopback import connect_media
+
+        Arguments(call.args).done()
+        await connect_media(call, self.settings.root / "run/oriel/webrtc.sock")
 
     async def units(self, call: Call) -> Mapping[str, Any]:
         from agent.units import UNITS, boot_id, units

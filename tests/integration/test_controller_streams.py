@@ -129,13 +129,6 @@ async def test_a_desktop_that_does_not_run_has_no_streams(c: Running) -> None:
 
 
 @against()
-async def test_webrtc_is_refused_in_words(c: Running) -> None:
-    await c.desktop("mine")
-    status, document = await refused(c.websocket("/v1/desktops/mine/webrtc", token=c.token, origin=None))
-    assert (status, document["code"], document["hint"]) == (501, "not_supported", "use vnc")
-
-
-@against()
 async def test_deleting_closes_what_is_open_at_once(c: Running) -> None:
     await c.desktop("mine")
     async with (

@@ -66,7 +66,7 @@ def test_the_ruleset_names_these_ways_and_no_other() -> None:
         "ct state established accept",
         "tcp dport { 53, 3128, 7078 } ct status ! dnat accept",
         "tcp dport 3129 ct status dnat accept",
-        "udp dport 53 accept",
+        "udp dport { 53, 7079 } accept",
         "ct state established accept",
         "ip daddr 192.168.0.2 tcp dport { 5901, 7077 } accept",
     ]

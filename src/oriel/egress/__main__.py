@@ -23,6 +23,7 @@ from oriel.egress.exit import watch_exit
 from oriel.egress.explicit import serve_explicit
 from oriel.egress.gateway import Gateway
 from oriel.egress.listener import listen_dns_tcp, listen_dns_udp, listen_tcp, log, log_unexpected
+from oriel.egress.media import MediaRelay
 from oriel.egress.service import Outbox, serve_control
 from oriel.egress.transparent import serve_transparent
 from oriel.model.errors import WireError
@@ -120,6 +121,8 @@ def _listen(options: argparse.Namespace, gateway: Gateway, group: asyncio.TaskGr
         listen_tcp(socket.socket(fileno=options.transparent_fd), captured, group)
     if options.dns_udp_fd is not None:
         listen_dns_udp(socket.socket(fileno=options.dns_udp_fd), gateway.names)
+    if options.media_fd is not None:
+        gateway.media = MediaRelay(socket.socket(fileno=options.media_fd))
     if options.dns_tcp_fd is not None:
         listen_dns_tcp(socket.socket(fileno=options.dns_tcp_fd), gateway.names, group)
 
@@ -142,6 +145,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--transparent-fd", type=int, help="listening TCP socket for captured connections")
     parser.add_argument("--dns-udp-fd", type=int, help="bound UDP socket of the DNS server")
     parser.add_argument("--dns-tcp-fd", type=int, help="listening TCP socket of the DNS server")
+    parser.add_argument("--media-fd", type=int, help="bound UDP socket of the live view, on the guest's side")
     return parser.parse_args()
 
 

@@ -32,6 +32,7 @@ def gateway_argv(
     dns_udp_fd: int | None = None,
     dns_tcp_fd: int | None = None,
     transparent_fd: int | None = None,
+    media_fd: int | None = None,
 ) -> list[str]:
     """The gateway's command line. Pass the same descriptors as `pass_fds`; they may be bound sockets of
     another network namespace. Listening is the opener's work. Started as root it becomes `uid`. It
@@ -43,6 +44,7 @@ def gateway_argv(
         "--dns-udp-fd": dns_udp_fd,
         "--dns-tcp-fd": dns_tcp_fd,
         "--transparent-fd": transparent_fd,
+        "--media-fd": media_fd,
     }
     words = [word for name, n in numbers.items() if n is not None for word in (name, str(n))]
     return [sys.executable, "-P", "-m", "oriel.egress", *words]
@@ -99,6 +101,20 @@ class GatewayClient:
         """
         args = {"url": url, "echo_url": echo_url, "ports": list(ports)}
         return await self._ask("check", args | {"deadline_s": max(1.0, deadline_s - 1)}, deadline_s)
+
+    async def media_open(
+        self, addresses: Sequence[str], port: int, *, deadline_s: float = 5
+    ) -> dict[str, Any]:
+        """Begin a session of the live view: `{session, port, viewer: {ufrag, pwd}, guest: {ufrag, pwd}}`."""
+        return await self._ask("media_open", {"addresses": list(addresses), "port": port}, deadline_s)
+
+    async def media_restart(self, session: str, *, deadline_s: float = 5) -> dict[str, Any]:
+        """New credentials for the viewer's side: `{viewer: {ufrag, pwd}}`."""
+        return await self._ask("media_restart", {"session": session}, deadline_s)
+
+    async def media_close(self, session: str, *, deadline_s: float = 5) -> None:
+        """End a session: nothing of it passes any more. Idempotent."""
+        await self._ask("media_close", {"session": session}, deadline_s)
 
     async def events(self) -> AsyncIterator[dict[str, Any]]:
         """Each event (`{"event": "denied" | "upstream" | "access" | …}`) in order; ends with the gateway."""

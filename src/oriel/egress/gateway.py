@@ -29,6 +29,8 @@ from oriel.model.errors import Fault, InvalidError
 if TYPE_CHECKING:
     import ssl
 
+    from oriel.egress.media import MediaRelay
+
 __all__ = ["Gateway", "Way"]
 
 RETRY_UPSTREAM_S = 30.0  # for how long a failed upstream comes last, where failover is allowed
@@ -60,6 +62,7 @@ class Gateway:
         self.emit = emit
         self.ledger = Ledger()
         self.names = FakeNames()
+        self.media: MediaRelay | None = None
         self.resolver = Resolver()
         self.spec = EgressSpec()
         self._ruleset = Ruleset()
@@ -158,6 +161,8 @@ class Gateway:
 
     def close(self) -> None:
         self._abort_all()
+        if self.media is not None:
+            self.media.close()
 
     def _abort_all(self) -> None:
         for flow in list(self._flows):

@@ -13,7 +13,7 @@ from oriel.egress.gateway import Gateway
 from oriel.egress.ledger import Budget
 from oriel.egress.listener import log_unexpected
 from oriel.model.egress import EgressSpec
-from oriel.model.errors import Fault, InvalidError, NotFoundError, OrielError
+from oriel.model.errors import Fault, InvalidError, NotFoundError, OrielError, UnavailableError
 from oriel.model.wire import read_line
 
 __all__ = ["Outbox", "serve_control"]
@@ -87,4 +87,21 @@ async def _perform(gateway: Gateway, verb: object, args: object) -> dict[str, An
         return gateway.counters()
     if verb == "check":
         return await check_upstream(gateway, args)
-    raise NotFoundError("no such verb here", hint="verbs: configure, counters, check")
+    if isinstance(verb, str) and verb.startswith("media_"):
+        return await _media(gateway, verb, args)
+    raise NotFoundError("no such verb here", hint="verbs: configure, counters, check, media_…")
+
+
+async def _media(gateway: Gateway, verb: str, args: Mapping[str, Any]) -> dict[str, Any]:
+    relay = gateway.media
+    if relay is None:
+        raise UnavailableError("this gateway has no live view")
+    match verb, args:
+        case "media_open", {"addresses": [*addresses], "port": int(port)}:
+            return await relay.open([str(address) for address in addresses], port)
+        case "media_restart", {"session": str(session)}:
+            return relay.restart(session)
+        case "media_close", {"session": str(session)}:
+            relay.end(session)
+            return {}
+    raise InvalidError.of([Fault("args", f"not those of {verb}")])

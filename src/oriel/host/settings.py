@@ -109,6 +109,16 @@ class Settings:
         "", "Database of the controller, as an SQLAlchemy URL; empty: SQLite in the home."
     )
 
+    media_port: int = setting(
+        52000, "First port of the live view's relays, UDP and TCP: a desktop's own is this plus its slot; "
+        "0 lets the system choose.", _between(0, 60000),
+    )  # fmt: skip
+    media_host: str = setting("", "Address the live view's relays listen on; empty: as `host`.")
+    media_addresses: tuple[str, ...] = setting(
+        (), "Addresses under which viewers reach the live view's relays, as behind a NAT; "
+        "empty: where the viewer reached the page.", _networks,
+    )  # fmt: skip
+
     runtime: str = setting("auto", "Runtime of a desktop that names none.", _one_of("auto", *Runtime))
     image: str = setting("", "Image of a desktop that names none; empty: the host's default.", _image_name)
     vcpus: int = setting(2, "Virtual CPUs of a desktop that names none.", _limit("vcpus"))

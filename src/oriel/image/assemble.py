@@ -125,6 +125,7 @@ async def _set_up(root: Path, job: Job) -> None:
     await process.run(["systemctl", f"--root={root}", "--quiet", "set-default", "multi-user.target"])
     await _inside(root, ["python3", "-m", "compileall", "-q", "--invalidation-mode=unchecked-hash",
                          "/usr/lib/oriel"])  # fmt: skip
+    await _inside(root, ["/usr/lib/oriel/finish"])
     (root / "etc/machine-id").write_text("")
     # systemd-update-done.service(8): what a change of /usr asks for was done here, not at every first boot.
     for place in ("etc/.updated", "var/.updated"):

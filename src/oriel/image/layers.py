@@ -18,7 +18,7 @@ from oriel.image.recipe import Recipe
 from oriel.image.sources import apt_targets, fetch_keys, further_sources, guest_sources, sources_of
 from oriel.model.errors import HostError
 
-__all__ = ["base_layer", "discard", "mmdebstrap_argv", "npm_argv", "tools_layer"]
+__all__ = ["base_layer", "discard", "mmdebstrap_argv", "npm_argv", "pieces_hook", "tools_layer"]
 
 BASE_DEADLINE_S = 1800
 TOOLS_DEADLINE_S = 600
@@ -38,6 +38,16 @@ for package in "$place"/*.deb; do
   dpkg-deb --fsys-tarfile "$package" | tar -x --keep-directory-symlink -f - -C "$root"
   dpkg-deb -W --showformat '${Package}\t${Version}\t${Architecture}\t${Installed-Size}\n' "$package"
 done >"$root/usr/lib/oriel/unpacked"
+rm -r "$place"
+"""
+# Of a package that would bring along a hundred times what it is wanted for: some files.
+_PIECES_HOOK = r"""set -eu
+place=$1/var/tmp/pieces
+mkdir -p "$place"
+chroot "$1" sh -euc "cd /var/tmp/pieces && apt-get download -q {package}"
+dpkg-deb --fsys-tarfile "$place"/*.deb | tar -x --keep-directory-symlink --wildcards -C "$1" {patterns}
+format="\${{Package}}\t\${{Version}}\t\${{Architecture}}\t\${{Installed-Size}}\n"
+dpkg-deb -W --showformat "$format" "$place"/*.deb >>"$1/usr/lib/oriel/unpacked"
 rm -r "$place"
 """
 # Everything in an image has one date, so bytecode that is checked by its source's date would never be valid.
@@ -109,10 +119,17 @@ def mmdebstrap_argv(recipe: Recipe, root: Path, sources: Sequence[str], hooks: P
         "--dpkgopt=path-include=/usr/share/locale/locale.alias",
         f"--customize-hook={_BYTECODE_HOOK}",
         f"--customize-hook={' '.join(unpack)}",
+        *(f"--customize-hook={pieces_hook(name, files)}" for name, files in sorted(recipe.pieces.items())),
         f"--customize-hook=copy-in {hooks}/sources.list {hooks}/keyrings /etc/apt",
         *(recipe.suite, root),
         *sources,
     ]
+
+
+def pieces_hook(package: str, files: str) -> str:
+    """The shell text that takes `files` (patterns, as a recipe has them) out of a package."""
+    patterns = " ".join(f'"*/{pattern}"' for pattern in files.split())
+    return _PIECES_HOOK.format(package=package, patterns=patterns)
 
 
 def npm_argv(recipe: Recipe, root: Path, global_settings: str) -> list[str | Path]:

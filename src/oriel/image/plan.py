@@ -106,7 +106,7 @@ def make_plan(recipe: Recipe, sources: Sources) -> Plan:
         "format": BASE_FORMAT, "distribution": recipe.distribution, "suite": recipe.suite,
         "components": recipe.components, "kernel": recipe.kernel, "packages": sorted(recipe.packages),
         "unpacked": recipe.unpacked, "exclude": recipe.exclude, "sources": recipe.sources,
-        "keys": recipe.keys,
+        "keys": recipe.keys, "pieces": dict(recipe.pieces),
     })  # fmt: skip
     tools = _hash({"format": TOOLS_FORMAT, "tools": dict(recipe.tools)})
     landed = _hash([(landing, _digest(source)) for source, landing in files])

@@ -41,6 +41,7 @@ class Recipe:
     unused: tuple[str, ...]  # patterns below the root, removed at the end
     sources: tuple[str, ...]  # further apt sources: URI SUITE COMPONENT…
     keys: tuple[str, ...]  # addresses of the keys these sources are signed with
+    pieces: Mapping[str, str]  # package -> the files taken from it, as patterns with spaces between
     tools: Mapping[str, str]  # npm package -> version
     links: Mapping[str, str]  # name in /usr/local/bin -> target
     overlays: tuple[Path, ...]
@@ -92,6 +93,9 @@ _RULES: dict[str, _Rule] = {
     "system.unused": _PATHS,
     "system.sources": _Rule(list, re.compile(r"https?://\S+( [\w./-]+)+\Z"), "lines URI SUITE COMPONENT"),
     "system.keys": _Rule(list, re.compile(r"https://\S+\Z"), "https addresses of keys"),
+    "pieces": _Rule(
+        dict, re.compile(r"[\w./*+-]+( [\w./*+-]+)*\Z"), "file patterns with spaces between", _PACKAGE
+    ),
     "tools": _Rule(dict, re.compile(r"\d+\.\d+\.\d+[0-9A-Za-z.+-]*\Z"), "a version, as 1.2.3", _NPM),
     "links": _Rule(dict, re.compile(r"[^\0]+\Z"), "the target of a symbolic link", re.compile(r"[\w.-]+\Z")),
     "files.overlays": _Rule(list, re.compile(r"[^\0]+\Z"), "directories, relative to the recipe"),
@@ -108,6 +112,7 @@ _SECTIONS = {field.partition(".")[0] for field in _RULES if "." in field}
 _OPTIONAL = {
     "extends", "files.overlays", "links", "units.mask", "system.unpacked", "system.exclude", "system.unused",
     "system.sources", "system.keys", "first-boot.commands", "screen.width", "screen.height", "disk.layout",
+    "pieces",
 }  # fmt: skip
 
 
@@ -143,6 +148,7 @@ def load_recipe(name: str, places: tuple[Path, ...]) -> Recipe:
         unused=listed("system.unused"),
         sources=listed("system.sources"),
         keys=listed("system.keys"),
+        pieces=fields.get("pieces", {}),
         tools=fields["tools"],
         links=fields.get("links", {}),
         overlays=tuple(Path(path) for path in fields.get("files.overlays", ())),

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 from oriel.host.probes import boot_id
 from oriel.host.process import tail
 from oriel.keeper.assembly import Assembly, Plan, Steps, adopt, assemble, dismantle
+from oriel.keeper.gateway import Gateway
 from oriel.keeper.guest import Guest
 from oriel.keeper.undo import Problem, UndoStack
 from oriel.machine.driver import Exit
@@ -76,6 +77,13 @@ class Desktop:
                 f"the desktop is {self.state}: nothing answers in it", hint="start it first (`oriel start`)"
             )
         return self._assembly.guest
+
+    @property
+    def gateway(self) -> Gateway:
+        """StateError unless there is one."""
+        if self._assembly is None:
+            raise StateError(f"the desktop is {self.state}: it has no gateway", hint="start it first")
+        return self._assembly.gateway
 
     async def recover(self) -> None:
         """Take up what the journal says a former keeper left: adopt its machine or clear everything away."""

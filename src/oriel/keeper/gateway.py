@@ -104,9 +104,13 @@ class Gateway:
 
     async def counters(self) -> dict[str, Any]:
         """The gateway's counters; UnavailableError while it is being restarted."""
+        return await self.client().counters(deadline_s=2)
+
+    def client(self) -> GatewayClient:
+        """The gateway that serves now; UnavailableError while it is being restarted."""
         if self._client is None or not self._serving.is_set():
-            raise UnavailableError("the gateway is being restarted")
-        return await self._client.counters(deadline_s=2)
+            raise UnavailableError("the gateway is being restarted", hint="it is back within a second")
+        return self._client
 
     async def close(self) -> None:
         """End the process. The listening sockets are the caller's to close. Idempotent."""
@@ -125,6 +129,7 @@ class Gateway:
             "dns_udp_fd": self._sockets.dns_udp.fileno(),
             "dns_tcp_fd": self._sockets.dns_tcp.fileno(),
             "transparent_fd": self._sockets.transparent.fileno(),
+            "media_fd": self._sockets.media.fileno(),
         }
         with theirs:
             self._process = spawn(

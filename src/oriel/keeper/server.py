@@ -22,6 +22,7 @@ from oriel.keeper.assembly import Plan
 from oriel.keeper.desktop import Desktop
 from oriel.keeper.guest import Guest
 from oriel.keeper.journal import Journal
+from oriel.keeper.media import serve_media
 from oriel.keeper.relay import Streams, join
 from oriel.machine.driver import Driver
 from oriel.model import wire
@@ -119,7 +120,7 @@ class _Verbs:
     def handlers(self) -> dict[str, wire.Handler]:
         names = (
             "hello", "inspect", "configure_egress", "start", "stop", "delete", "events", "console",
-            "access_log",
+            "access_log", "media",
         )  # fmt: skip
         relays = {
             "agent": self._relay(Guest.open_agent),
@@ -185,6 +186,9 @@ class _Verbs:
 
         # The reader tells when the caller has gone, which a quiet journal would not.
         await _first_of(send(), call.reader.read())
+
+    async def media(self, call: wire.Call) -> None:
+        await serve_media(call, self._desktop.gateway, slot=self._desktop.plan.slot)
 
     def _relay(self, connect: Callable[[Guest], Awaitable[Streams]]) -> wire.Handler:
         async def handle(call: wire.Call) -> None:

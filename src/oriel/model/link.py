@@ -14,6 +14,7 @@ __all__ = [
     "GATEWAY_MAC",
     "GUEST_ADDRESS",
     "GUEST_MAC",
+    "MEDIA_PORT",
     "PREFIX_LENGTH",
     "PROXY_PORT",
     "TRANSPARENT_PORT",
@@ -32,6 +33,7 @@ FAKE_NETWORK = "198.18.0.0/15"  # RFC 2544: what the gateway's DNS answers with
 PROXY_PORT = 3128
 DNS_PORT = 53
 TRANSPARENT_PORT = 3129
+MEDIA_PORT = 7079  # UDP: the live view's relay
 AGENT_ANNOUNCE_PORT = 7078  # the guest's agent connects here once it is up
 
 # On the guest's address.

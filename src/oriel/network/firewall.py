@@ -15,6 +15,7 @@ from oriel.model.link import (
     GATEWAY_ADDRESS,
     GUEST_ADDRESS,
     GUEST_MAC,
+    MEDIA_PORT,
     PROXY_PORT,
     TRANSPARENT_PORT,
     VNC_PORT,
@@ -55,7 +56,7 @@ table inet packets {{
         ip daddr != {GATEWAY_ADDRESS} drop
         tcp dport {{ {DNS_PORT}, {PROXY_PORT}, {AGENT_ANNOUNCE_PORT} }} ct status ! dnat accept
         tcp dport {TRANSPARENT_PORT} ct status dnat accept
-        udp dport {DNS_PORT} accept
+        udp dport {{ {DNS_PORT}, {MEDIA_PORT} }} accept
     }}
 
     chain forward {{

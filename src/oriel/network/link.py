@@ -15,6 +15,7 @@ from oriel.model.link import (
     AGENT_ANNOUNCE_PORT,
     DNS_PORT,
     GATEWAY_ADDRESS,
+    MEDIA_PORT,
     PROXY_PORT,
     TRANSPARENT_PORT,
     Link,
@@ -29,7 +30,7 @@ DEADLINE_S = 10
 
 @dataclass(frozen=True)
 class GatewaySockets:
-    """What listens on 192.168.0.1 inside the namespace, non-blocking: four for the gateway,
+    """What listens on 192.168.0.1 inside the namespace, non-blocking: five for the gateway,
     one for the keeper.
 
     `transparent` takes the connections to fake addresses; SO_ORIGINAL_DST tells what was asked for.
@@ -39,6 +40,7 @@ class GatewaySockets:
     dns_udp: socket.socket
     dns_tcp: socket.socket
     transparent: socket.socket
+    media: socket.socket
     announce: socket.socket
 
     def close(self) -> None:
@@ -101,6 +103,7 @@ async def open_gateway_sockets(sockets: NetnsSockets) -> GatewaySockets:
         ):
             opened[name] = await sockets.listen_tcp(GATEWAY_ADDRESS, port)
         opened["dns_udp"] = await sockets.bind_udp(GATEWAY_ADDRESS, DNS_PORT)
+        opened["media"] = await sockets.bind_udp(GATEWAY_ADDRESS, MEDIA_PORT)
     except BaseException:
         for sock in opened.values():
             sock.close()

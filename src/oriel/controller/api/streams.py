@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 from fastapi import APIRouter
@@ -17,8 +17,10 @@ from oriel.controller.guest import Channel, Guest
 from oriel.controller.identity import Mode
 from oriel.controller.parts import Parts
 from oriel.controller.rfb import ViewOnly
+from oriel.controller.signalling import Signalling
 from oriel.controller.store.desktops import Desktop
 from oriel.controller.wishes import Body, parse
+from oriel.fleet import Keeper
 from oriel.model import wire
 from oriel.model.errors import Fault, InvalidError, UnavailableError, WireError
 
@@ -161,21 +163,14 @@ async def _run(opened: Opened, start: Start) -> None:
         await _both(outputs(), inputs())
 
 
-class _NoWebrtc(AbstractAsyncContextManager[None]):
-    def __init__(self, _parts: Parts, found: Desktop) -> None:
-        self._runtime = found.runtime
-
-    async def __aenter__(self) -> None:
-        raise UnavailableError(
-            f"the runtime {self._runtime} cannot stream by WebRTC yet", hint="use vnc", code="not_supported"
-        )
-
-    async def __aexit__(self, *_: object) -> None:
-        """Never entered."""
+@asynccontextmanager
+async def _open_keeper(parts: Parts, found: Desktop) -> AsyncIterator[Keeper]:
+    yield parts.fleet.keeper(found.id)
 
 
-async def webrtc(_opened: Opened) -> None:
-    """Not supported by any runtime yet."""
+async def webrtc(opened: Opened) -> None:
+    """A viewer's session: signalling of the live view, as messages of JSON (docs/internals.md)."""
+    await Signalling(opened).run()
 
 
 async def _both(left: Coroutine[Any, Any, None], right: Coroutine[Any, Any, None]) -> None:
@@ -198,4 +193,4 @@ add_door(router, "vnc", _open_vnc, vnc, views=True)
 add_door(router, "cdp", _open_chrome, cdp)
 add_door(router, "exec", _open_guest, run)
 add_door(router, "terminal", _open_guest, terminal)
-add_door(router, "webrtc", _NoWebrtc, webrtc, views=True)
+add_door(router, "webrtc", _open_keeper, webrtc, views=True)
