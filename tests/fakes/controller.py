@@ -8,7 +8,7 @@ import functools
 import inspect
 import json
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ class Running:
     home: Home
     host: FakeHost
     settings: Settings
+    port: int = 0
     url: str = ""
     parts: Parts = field(init=False)
     _stop: Callable[[], Any] | None = None
@@ -115,7 +116,7 @@ class Running:
 
     async def start(self) -> None:
         started, stopped = asyncio.Event(), asyncio.Event()
-        address = Address.open("127.0.0.1", 0)
+        address = Address.open("127.0.0.1", self.port)
 
         async def run() -> None:
             async with assemble(self.home, self.settings, address.url) as parts:
@@ -148,11 +149,11 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def controller(directory: Path, **settings: Any) -> AsyncIterator[Running]:
+async def controller(directory: Path, port: int = 0, **settings: Any) -> AsyncIterator[Running]:
     """Both, on a home in `directory`; both end with the block."""
     home = Home(directory)
     async with FakeHost(home) as host:
-        running = Running(home, host, Settings(**settings))
+        running = Running(home, host, Settings(**settings), port)
         await running.start()
         try:
             yield running
@@ -178,19 +179,25 @@ async def closed(socket: ClientConnection) -> tuple[int, str]:
     return socket.close_code or 0, socket.close_reason or ""
 
 
+def run_against(test: Callable[[Running], Any], settings: Mapping[str, Any], port: int = 0) -> None:
+    """Run `test` over a controller of its own."""
+
+    async def body() -> None:
+        # Short, because a socket's path may have only 107 bytes.
+        with tempfile.TemporaryDirectory(prefix="oc-") as directory:
+            async with asyncio.timeout(60), controller(Path(directory), port, **settings) as running:
+                await test(running)
+
+    asyncio.run(body())
+
+
 def against(**settings: Any) -> Callable[[Callable[..., Any]], Callable[..., None]]:
     """A test `async def test(c, …)` over a controller of its own; further arguments come from pytest."""
 
     def decorate(test: Callable[..., Any]) -> Callable[..., None]:
         @functools.wraps(test)
         def run(**given: Any) -> None:
-            async def body() -> None:
-                # Short, because a socket's path may have only 107 bytes.
-                with tempfile.TemporaryDirectory(prefix="oc-") as directory:
-                    async with asyncio.timeout(60), controller(Path(directory), **settings) as running:
-                        await test(running, **given)
-
-            asyncio.run(body())
+            run_against(functools.partial(test, **given), settings)
 
         signature = inspect.signature(test)
         run.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])  # type: ignore[attr-defined]

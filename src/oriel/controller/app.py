@@ -22,6 +22,7 @@ from oriel.controller.api import (
     proxies,
     session,
     shares,
+    sign_on,
     status,
     streams,
     views,
@@ -49,8 +50,8 @@ def build_app(parts: Parts) -> FastAPI:
     )
     app.state.parts = parts
     for module in (
-        session, desktops, views, shares, streams, computer, commands, files, egress, events, proxies, people,
-        catalog, status, page,
+        session, sign_on, desktops, views, shares, streams, computer, commands, files, egress, events,
+        proxies, people, catalog, status, page,
     ):  # fmt: skip
         app.include_router(module.router)
     app.add_exception_handler(OrielError, _oriel_error)

@@ -25,6 +25,7 @@ from oriel.controller.live import Live
 from oriel.controller.metrics import Metrics
 from oriel.controller.parts import Parts
 from oriel.controller.passwords import Passwords
+from oriel.controller.sign_on import SignOn
 from oriel.controller.stills import Stills
 from oriel.controller.store.database import Database
 from oriel.controller.store.events import trim
@@ -113,6 +114,7 @@ async def assemble(home: Home, settings: Settings, url: str) -> AsyncIterator[Pa
         parts = Parts(
             settings=settings, url=url, web=settings.web_directory or CHECKOUT / "web/dist",
             database=database, bus=bus, vault=vault, fleet=fleet, passwords=passwords, countries=countries,
+            sign_on=SignOn(settings, vault),
             identities=identities, tickets=tickets, links=Links(database, tickets, settings.grant_ttl_s),
             quotas=Quotas({name: getattr(settings, f"quota_{name}") for name in FIELDS}), live=live,
             limits=Limits(settings.requests_per_second, settings.request_burst),

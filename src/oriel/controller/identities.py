@@ -7,6 +7,7 @@ user may have lost a role, a link's giver the desktop.
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -22,7 +23,7 @@ from oriel.controller.store.people import Token, User
 from oriel.controller.store.sessions import Session
 from oriel.controller.store.shares import Link
 from oriel.controller.vault import write_private
-from oriel.model.errors import AuthError, Fault, InvalidError, NotFoundError
+from oriel.model.errors import AuthError, Fault, ForbiddenError, InvalidError, NotFoundError
 from oriel.model.events import utc_now
 from oriel.model.secret import Secret
 
@@ -137,6 +138,27 @@ class Identities:
             await self._database.write(lambda t: people.renew_password(t, user, stored, renewed))
         return found[0]
 
+    async def of_subject(self, subject: str, wished_name: str, role: str) -> User:
+        """Whom the provider vouches for; made with `role` when they come for the first time.
+
+        By the provider's subject alone: a name can be chosen there. ForbiddenError if `role` is none and
+        nobody has added them.
+        """
+
+        def find_or_make(transaction: Transaction) -> User:
+            found = people.user_by_subject(transaction.connection, subject)
+            if found is not None:
+                return found
+            if role == "none":
+                raise ForbiddenError("nobody has added you here yet", hint="ask an administrator")
+            name = free_name(transaction.connection, wished_name)
+            fresh = User(
+                id=f"u-{secrets.token_hex(5)}", name=name, role=role, created_at=utc_now(), subject=subject
+            )
+            return people.add_user(transaction, fresh)
+
+        return await self._database.write(find_or_make)
+
     async def set_password(self, user: User, password: str | None) -> None:
         """None takes it away. InvalidError if it is too easy. Sessions and links of the user end."""
         hashed = None if password is None else await self._passwords.hash(password, of=user.name)
@@ -198,6 +220,13 @@ class Identities:
         if found is None:
             raise NotFoundError(f"there is no user {ref[:63]!r}")
         return found
+
+
+def free_name(connection: Connection, wished: str) -> str:
+    """A name like the one wished for that nobody has."""
+    letters = re.sub(r"[^a-z0-9]+", "-", wished.partition("@")[0].lower()).strip("-")[:50] or "user"
+    numbered = (letters, *(f"{letters}-{number}" for number in range(2, 100)), f"user-{secrets.token_hex(4)}")
+    return next(name for name in numbered if people.find_user(connection, name) is None)
 
 
 def still_given(link: Link) -> bool:

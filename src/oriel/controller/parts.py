@@ -20,6 +20,7 @@ from oriel.controller.links import Links
 from oriel.controller.live import Live
 from oriel.controller.metrics import Metrics
 from oriel.controller.passwords import Passwords
+from oriel.controller.sign_on import SignOn
 from oriel.controller.stills import Stills
 from oriel.controller.store.database import Database
 from oriel.controller.store.quotas import Quotas
@@ -46,6 +47,7 @@ class Parts:
     vault: Vault
     fleet: Fleet
     passwords: Passwords
+    sign_on: SignOn
     identities: Identities
     tickets: Tickets
     links: Links

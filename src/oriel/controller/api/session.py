@@ -18,7 +18,7 @@ from oriel.controller.wishes import PasswordChange, SignIn
 from oriel.model.errors import AuthError, Fault, ForbiddenError, InvalidError
 from oriel.model.secret import Secret
 
-__all__ = ["router", "set_cookie"]
+__all__ = ["leave_former", "router", "set_cookie"]
 
 router = APIRouter(prefix="/v1/session", tags=["session"])
 
@@ -41,7 +41,7 @@ async def sign_in(request: Request, wanted: SignIn) -> Response:
     except AuthError:
         parts.limits.note_failure(address, name)
         raise
-    await _leave_former(request, parts)
+    await leave_former(request, parts)
     request.state.principal = principal
     response = JsonResponse(await _described(parts, principal))
     set_cookie(request, response, session, parts.settings.session_ttl_s)
@@ -66,7 +66,7 @@ async def _by_password(request: Request, parts: Parts, name: str, password: str)
     )
 
 
-async def _leave_former(request: Request, parts: Parts) -> None:
+async def leave_former(request: Request, parts: Parts) -> None:
     """The session this browser came with ends: nobody who knew it shares the new one."""
     if former := request.cookies.get(cookie_name(request)):
         try:
