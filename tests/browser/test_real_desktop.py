@@ -17,7 +17,7 @@ from tests.fakes.upstream import UpstreamProxy
 
 ROOT = Path(__file__).resolve().parents[2]
 EXIT_ADDRESS = "127.0.0.77"  # from which the origin sees the upstream
-DEADLINE_S = 60
+DEADLINE_S = 180
 
 
 @dataclass

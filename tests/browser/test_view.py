@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import OpenPage, Oriel
+from tests.browser.conftest import OpenPage, Oriel, show_bar, until
 
 # X keysyms (X11/keysymdef.h).
 CONTROL, ALT, DELETE = 0xFFE3, 0xFFE9, 0xFFFF
@@ -51,10 +52,10 @@ def test_typing_arrives_in_order_and_its_echo_is_seen(oriel: Oriel, open_page: O
     expected = [ord(character) for character in "ls -l; Az"] + [0xFF0D]
     page.wait_for_function(f"before => ({PIXELS})(['.view-screen canvas', [[44, 424]]])[0] + '' !== before",
                            arg=",".join(map(str, before[0])))  # fmt: skip
+    oriel_sees(page, lambda: (expected[-1], False) in screen.keys)
     pressed = [keysym for keysym, down in screen.keys if down and keysym not in (0xFFE1, 0xFFE2)]
     assert pressed == expected
-    released = {keysym for keysym, down in screen.keys if not down}
-    assert set(pressed) <= released, "a key is stuck"
+    oriel_sees(page, lambda: not any(dict(screen.keys).values()))  # no key is stuck
 
 
 def test_the_pointer_is_where_it_is_on_the_screen(oriel: Oriel, open_page: OpenPage) -> None:
@@ -94,20 +95,22 @@ def test_no_modifier_stays_down_after_a_shortcut(oriel: Oriel, open_page: OpenPa
     assert (ord("C"), True) not in keys
 
 
-def oriel_sees(page: Page, happened: object) -> None:
+def oriel_sees(page: Page, happened: Callable[[], object]) -> None:
     """Wait for something that arrives at the desktop."""
-    for _ in range(100):
-        if happened():  # type: ignore[operator]
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError("it never arrived at the desktop")
+    until(page, happened, "it never arrived at the desktop")
+
+
+def use(page: Page, tool: str) -> None:
+    """Press one of the bar's buttons."""
+    show_bar(page)
+    page.get_by_role("toolbar").get_by_role("button", name=re.compile(f"^{tool}")).click()
 
 
 def test_the_keys_panel_sends_what_the_browser_would_keep(oriel: Oriel, open_page: OpenPage) -> None:
     oriel.desktop("desk")
     page = live(open_page("/desktops/desk"))
     keys = oriel.host.machine("desk").screen.keys
-    page.get_by_role("button", name=re.compile("^Keys")).click()
+    use(page, "Keys")
     page.get_by_role("button", name="Ctrl Alt Del").click()
     chord = [(CONTROL, True), (ALT, True), (DELETE, True), (DELETE, False), (ALT, False), (CONTROL, False)]
     oriel_sees(page, lambda: keys[-6:] == chord)
@@ -123,7 +126,7 @@ def test_the_clipboard_goes_both_ways_and_is_only_text(oriel: Oriel, open_page: 
     oriel.desktop("desk")
     page = live(open_page("/desktops/desk"))
     screen = oriel.host.machine("desk").screen
-    page.get_by_role("button", name=re.compile("^Clipboard")).click()
+    use(page, "Clipboard")
     field = page.get_by_label("Clipboard of the desktop")
     hostile = '<img src=x onerror="document.title=1">'
     oriel.host.copy("desk", hostile)
@@ -140,7 +143,7 @@ def test_the_server_s_name_is_never_markup(oriel: Oriel, open_page: OpenPage) ->
     )
     oriel.desktop("desk")
     page = live(open_page("/desktops/desk"))
-    page.get_by_role("button", name=re.compile("^Keys")).click()
+    use(page, "Keys")
     assert page.title() == "desk · Oriel"
     assert page.locator("img[src=x]").count() == 0
     assert "onerror" not in page.content()
@@ -157,7 +160,8 @@ def test_a_lost_connection_keeps_the_last_frame_and_comes_back(oriel: Oriel, ope
     assert min(paper) > 230
     dimmed = page.locator(".backdrop-frame canvas").evaluate("canvas => getComputedStyle(canvas).filter")
     assert "brightness(0.5)" in dimmed
-    expect(page.locator(".view-line")).to_contain_text("Try 2")
+    # Each try is shown only until the next: on a slow machine the second may be over before we look.
+    expect(page.locator(".view-line")).to_contain_text(re.compile(r"Try ([2-9]|\d\d)"))
     oriel.host.refuse_viewers(False)
     live(page)
     expect(page.locator(".view-line")).to_have_count(0)
@@ -172,13 +176,13 @@ def test_a_restarted_controller_is_found_again_by_the_viewer(oriel: Oriel, open_
     oriel.kill_controller()
     expect(page.locator(".view-line")).to_contain_text("The connection is lost")
     oriel.start_controller()
-    expect(page.locator(".backdrop.away")).to_be_attached(timeout=30_000)
+    expect(page.locator(".backdrop.away")).to_be_attached()
 
 
 def test_a_desktop_that_stops_offers_its_start_and_opens_again(oriel: Oriel, open_page: OpenPage) -> None:
     oriel.desktop("desk")
     page = live(open_page("/desktops/desk"))
-    page.get_by_role("button", name=re.compile("^Stop")).click()
+    use(page, "Stop")
     expect(page.get_by_text("Stop desk?")).to_be_visible()
     page.get_by_role("button", name="Stop", exact=True).click()
     expect(page.get_by_text("This desktop is stopped.")).to_be_visible()
