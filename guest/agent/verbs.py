@@ -15,7 +15,8 @@ from agent.display import Display
 from agent.settings import Settings
 from agent.size import ScreenSize
 from oriel import __version__
-from oriel.model.wire import Call, Handler
+from oriel.model.spec import LIMITS, Screen
+from oriel.model.wire import Call, Handler, write_line
 
 if TYPE_CHECKING:
     from agent.clipboard import Clipboard
@@ -68,6 +69,8 @@ class Verbs:
             "input": self.input,
             "clipboard_get": self.clipboard_get,
             "clipboard_set": self.clipboard_set,
+            "clipboard_watch": self.clipboard_watch,
+            "screen_set": self.screen_set,
             "exec": self.exec,
             "file_read": self.file_read,
             "file_write": self.file_write,
@@ -157,6 +160,28 @@ class Verbs:
 
         await self._clipboard.set(parse_text(call.args))
         return {}
+
+    async def clipboard_watch(self, call: Call) -> None:
+        from agent.caller import unless_gone
+        from agent.selection import Watch
+
+        Arguments(call.args).done()
+        watch = Watch(self.display)
+        await watch.begin()
+        try:
+            await call.answer({})
+            while True:
+                await unless_gone(call.writer, watch.next())
+                await write_line(call.writer, {})
+        finally:
+            watch.end()
+
+    async def screen_set(self, call: Call) -> Mapping[str, Any]:
+        args = Arguments(call.args)
+        limits = {name: LIMITS[f"screen.{name}"] for name in ("width", "height")}
+        size = {name: args.whole(name, *limit) for name, limit in limits.items()}
+        args.done()
+        return {"screen": await self.screen.want(Screen(**size))}
 
     async def file_read(self, call: Call) -> None:
         from agent.files import parse_path

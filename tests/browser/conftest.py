@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DIST = ROOT / "web/dist"
 PICTURES = ROOT / "test-results/page"
 CHROMIUM = "/usr/bin/chromium"
-# What is waited for comes within moments; a machine that is busy with everything else may still take this long.
+# What is waited for comes within moments; a machine that is busy otherwise may still take this long.
 START_DEADLINE_S = 120
 PATIENCE_MS = 60_000
 expect.set_options(timeout=PATIENCE_MS)

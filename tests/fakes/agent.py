@@ -62,6 +62,9 @@ class FakeAgent:
             await self.screen.note(tuple(event.values()))
         return {}
 
+    async def on_screen_set(self, _call: wire.Call) -> dict:
+        return {"screen": "set"}
+
     async def on_clipboard_get(self, _call: wire.Call) -> dict:
         return {"text": self.clipboard}
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oriel.controller.rfb import ViewOnly
+from oriel.controller.rfb import NoHands, RfbGuard
 from oriel.model.errors import ForbiddenError, OrielError, WireError
 
 HELLO = b"RFB 003.008\n\x01\x01"
@@ -31,7 +31,7 @@ HANDS = (KEY, POINTER, CUT, EXTENDED_CUT, QEMU_KEY, RESIZE, XVP)
 @given(st.lists(st.sampled_from(SEEN + HANDS), max_size=30), st.data())
 def test_exactly_what_paints_passes_however_it_is_cut(said: list[bytes], data: st.DataObject) -> None:
     stream = HELLO + b"".join(said)
-    guard, passed, at = ViewOnly(), b"", 0
+    guard, passed, at = RfbGuard(NoHands()), b"", 0
     while at < len(stream):
         size = data.draw(st.integers(1, 40))
         passed += guard.feed(stream[at : at + size])
@@ -40,13 +40,61 @@ def test_exactly_what_paints_passes_however_it_is_cut(said: list[bytes], data: s
 
 
 def test_it_never_claims_the_desktop_for_itself() -> None:
-    assert ViewOnly().feed(b"RFB 003.008\n\x01\x00") == b"RFB 003.008\n\x01\x01"
+    assert RfbGuard(NoHands()).feed(b"RFB 003.008\n\x01\x00") == b"RFB 003.008\n\x01\x01"
+
+
+class Hands:
+    """Of one who drives while `on`."""
+
+    on = True
+
+    def drive(self) -> bool:
+        return self.on
+
+    def move(self) -> bool:
+        return self.on
+
+
+def test_who_drives_gets_everything_through_but_the_power_switch() -> None:
+    said = b"".join(one for one in SEEN + HANDS if one is not XVP)
+    guard = RfbGuard(Hands())
+    assert guard.feed(HELLO + said + XVP) == HELLO + said
+
+
+def test_what_is_down_is_let_go_of_when_the_lease_goes() -> None:
+    hands = Hands()
+    guard = RfbGuard(hands)
+    guard.feed(HELLO + KEY + QEMU_KEY + POINTER)
+    assert guard.holding
+    hands.on = False
+    up = KEY[:1] + b"\0" + KEY[2:], QEMU_KEY[:2] + b"\0\0" + QEMU_KEY[4:]
+    assert guard.release() == up[1] + up[0] + struct.pack(">BBHH", 5, 0, 10, 10)
+    assert not guard.holding
+    assert guard.feed(KEY + POINTER) == b""
+    assert guard.release() == b""
+
+
+def test_a_release_passes_even_from_who_no_longer_drives_if_the_key_is_down() -> None:
+    hands = Hands()
+    guard = RfbGuard(hands)
+    guard.feed(HELLO + KEY)
+    hands.on = False
+    up = KEY[:1] + b"\0" + KEY[2:]
+    assert guard.feed(up) == up
+    assert guard.feed(up) == b""
+
+
+def test_a_long_clipboard_is_dropped_and_what_follows_is_not() -> None:
+    guard = RfbGuard(Hands())
+    size = (1 << 20) + 1
+    assert guard.feed(HELLO + struct.pack(">Bxxxi", 6, size) + bytes(1000)) == HELLO
+    assert guard.feed(bytes(size - 1000) + KEY) == KEY
 
 
 @pytest.mark.parametrize("start", [b"RFB 003.003\n", b"GET / HTTP/1", b"RFB 003.008\n\x02"])
 def test_what_cannot_be_followed_is_refused(start: bytes) -> None:
     with pytest.raises(WireError):
-        ViewOnly().feed(start)
+        RfbGuard(NoHands()).feed(start)
 
 
 @pytest.mark.parametrize(
@@ -55,11 +103,11 @@ def test_what_cannot_be_followed_is_refused(start: bytes) -> None:
 )
 def test_what_is_unknown_or_too_long_is_refused(message: bytes) -> None:
     with pytest.raises(ForbiddenError):
-        ViewOnly().feed(HELLO + message)
+        RfbGuard(NoHands()).feed(HELLO + message)
 
 
 def test_a_huge_clipboard_costs_no_memory() -> None:
-    guard = ViewOnly()
+    guard = RfbGuard(NoHands())
     guard.feed(HELLO + struct.pack(">Bxxxi", 6, 2**31 - 1))
     for _ in range(64):
         assert guard.feed(KEY * 1000) == b""
@@ -69,6 +117,6 @@ def test_a_huge_clipboard_costs_no_memory() -> None:
 @given(st.binary(max_size=300))
 def test_no_bytes_break_it(noise: bytes) -> None:
     try:
-        ViewOnly().feed(HELLO + noise)
+        RfbGuard(NoHands()).feed(HELLO + noise)
     except OrielError:
         return

@@ -13,6 +13,7 @@ from oriel.controller.api import (
     catalog,
     commands,
     computer,
+    control,
     desktops,
     egress,
     events,
@@ -20,7 +21,9 @@ from oriel.controller.api import (
     page,
     people,
     proxies,
+    screen,
     session,
+    session_socket,
     shares,
     sign_on,
     status,
@@ -50,8 +53,8 @@ def build_app(parts: Parts) -> FastAPI:
     )
     app.state.parts = parts
     for module in (
-        session, sign_on, desktops, views, shares, streams, computer, commands, files, egress, events,
-        proxies, people, catalog, status, page,
+        session, sign_on, desktops, views, shares, control, screen, streams, session_socket, computer,
+        commands, files, egress, events, proxies, people, catalog, status, page,
     ):  # fmt: skip
         app.include_router(module.router)
     app.add_exception_handler(OrielError, _oriel_error)

@@ -25,6 +25,7 @@ from oriel.controller.live import Live
 from oriel.controller.metrics import Metrics
 from oriel.controller.parts import Parts
 from oriel.controller.passwords import Passwords
+from oriel.controller.sharing import Sharing
 from oriel.controller.sign_on import SignOn
 from oriel.controller.stills import Stills
 from oriel.controller.store.database import Database
@@ -100,6 +101,8 @@ async def assemble(home: Home, settings: Settings, url: str) -> AsyncIterator[Pa
         fleet, live, tickets = LocalHost(home), Live(settings.connections_per_user), Tickets()
         stills = Stills(home.stills, fleet, settings.still_interval_s)
         stack.push_async_callback(stills.close)
+        sharing = Sharing(database)
+        stack.push_async_callback(sharing.close)
         group = await stack.enter_async_context(_background())
         supervisor = Supervisor(
             group,
@@ -119,7 +122,7 @@ async def assemble(home: Home, settings: Settings, url: str) -> AsyncIterator[Pa
             quotas=Quotas({name: getattr(settings, f"quota_{name}") for name in FIELDS}), live=live,
             limits=Limits(settings.requests_per_second, settings.request_burst),
             metrics=Metrics(), supervisor=supervisor, admission=Admission(fleet, database, settings),
-            stills=stills,
+            stills=stills, sharing=sharing,
         )  # fmt: skip
         stack.push_async_callback(_finish_background, parts)
         group.create_task(supervisor.keep_adopting(), name="adopt")

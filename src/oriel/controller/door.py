@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -36,14 +37,16 @@ CLOSE_DEADLINE_S = 1.0
 Open = Callable[[Parts, Desktop], AbstractAsyncContextManager[Any]]
 
 
+@dataclass(frozen=True, kw_only=True)
 class Opened:
     """An open WebSocket with the right it was opened by, and what its `Open` gave."""
 
-    def __init__(self, websocket: WebSocket, parts: Parts, mode: Mode, target: Any) -> None:
-        self.websocket = websocket
-        self.parts = parts
-        self.mode = mode
-        self.target = target
+    websocket: WebSocket
+    parts: Parts
+    desktop: Desktop
+    principal: Principal
+    mode: Mode
+    target: Any
 
 
 Serve = Callable[[Opened], Awaitable[None]]
@@ -131,7 +134,10 @@ class _Visit:
             if connection.ended.done():
                 raise connection.ended.result()
             await self._websocket.accept(subprotocol=self._subprotocol())
-            opened = Opened(self._websocket, self._parts, mode, target)
+            opened = Opened(
+                websocket=self._websocket, parts=self._parts, desktop=found, principal=principal,
+                mode=mode, target=target,
+            )  # fmt: skip
             await self._until_ended(opened, connection, seconds_until(ends))
 
     async def _admit(self) -> tuple[Principal, Mode, Desktop, str | None]:

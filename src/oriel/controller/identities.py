@@ -100,7 +100,7 @@ class Identities:
         if token is None:
             raise _unknown()
         return Principal(
-            name=token.user, user_id=token.user_id, role=token.role, token_id=token.id,
+            name=token.user, user_id=token.user_id, role=token.role, token_id=token.id, token_name=token.name,
             permissions=_within(token.role, token.scopes), expires_at=token.expires_at,
         )  # fmt: skip
 

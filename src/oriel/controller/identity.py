@@ -62,6 +62,7 @@ class Principal:
     role: str
     permissions: frozenset[Permission]
     token_id: str = ""
+    token_name: str = ""  # by which people tell programs apart
     session: str = ""  # digest of the session, if the page asks by its cookie
     link: str = ""
     desktop: str = ""
@@ -73,6 +74,11 @@ class Principal:
         return (
             f"link {self.link}" if self.link else f"session {self.session}" if self.session else self.token_id
         )
+
+    @property
+    def hand(self) -> str:
+        """For who drives: what belongs to one token, one link or one signed-in user counts as one hand."""
+        return f"link {self.link}" if self.link else self.token_id or f"user {self.user_id}"
 
     def may(self, permission: Permission) -> bool:
         return permission in self.permissions

@@ -20,6 +20,7 @@ from oriel.controller.links import Links
 from oriel.controller.live import Live
 from oriel.controller.metrics import Metrics
 from oriel.controller.passwords import Passwords
+from oriel.controller.sharing import Sharing
 from oriel.controller.sign_on import SignOn
 from oriel.controller.stills import Stills
 from oriel.controller.store.database import Database
@@ -58,6 +59,7 @@ class Parts:
     supervisor: Supervisor
     admission: Admission
     stills: Stills
+    sharing: Sharing
     background: set[asyncio.Task[None]] = field(default_factory=set)
 
     def base_url(self, connection: HTTPConnection) -> str:

@@ -1,44 +1,96 @@
-"""What a viewer may say when it may only look (RFC 6143, and the extensions that noVNC speaks).
+"""What a viewer may say to a desktop's VNC server (RFC 6143, and the extensions that noVNC speaks).
 
-The filter sits between a viewer and the desktop's VNC server. It follows the viewer's half of the
-protocol, lets through what a picture needs, and drops keys, pointer, clipboard and resizing. What it does
-not know it refuses: an unknown message has no known length, and what follows could be anything.
+The guard sits between them. It follows the viewer's half of the protocol, lets through what a picture
+needs, and keys, pointer, clipboard and resizing only while the viewer drives. What it does not know it
+refuses: an unknown message has no known length, and what follows could be anything. It remembers which keys
+and buttons went down, so that none stays down when the viewer goes or somebody else takes over.
 """
 
 from __future__ import annotations
 
 import struct
+from enum import Enum
+from typing import Protocol
 
 from oriel.model.errors import ForbiddenError, WireError
 
-__all__ = ["ViewOnly"]
+__all__ = ["Hands", "NoHands", "RfbGuard"]
 
-# Client messages: type -> length of the fixed part, whether it passes.
-_FIXED: dict[int, tuple[int, bool]] = {
-    0: (20, True),  # SetPixelFormat
-    3: (10, True),  # FramebufferUpdateRequest
-    4: (8, False),  # KeyEvent
-    5: (6, False),  # PointerEvent
-    150: (10, True),  # EnableContinuousUpdates
-    250: (4, False),  # xvp: reboot and power off
+
+class Part(Enum):
+    PICTURE = "picture"
+    KEY = "key"
+    POINTER = "pointer"
+    CUT = "cut"
+    RESIZE = "resize"
+    NEVER = "never"
+
+
+# Client messages: type -> length, what it is.
+_FIXED: dict[int, tuple[int, Part]] = {
+    0: (20, Part.PICTURE),  # SetPixelFormat
+    3: (10, Part.PICTURE),  # FramebufferUpdateRequest
+    4: (8, Part.KEY),
+    5: (6, Part.POINTER),
+    150: (10, Part.PICTURE),  # EnableContinuousUpdates
+    250: (4, Part.NEVER),  # xvp: reboot and power off
 }
 SET_ENCODINGS, CLIENT_CUT_TEXT, FENCE, SET_DESKTOP_SIZE, QEMU = 2, 6, 248, 251, 255
 MAX_ENCODINGS = 1024
 MAX_FENCE = 64
+MAX_CUT = 1 << 20
 VERSIONS = (b"RFB 003.007\n", b"RFB 003.008\n")
 NO_SECURITY = 1
 
 
-class ViewOnly:
+class Hands(Protocol):
+    """Whether what a viewer does counts now."""
+
+    def drive(self) -> bool:
+        """A key, a button, a paste: taking the lease if it is to be had."""
+
+    def move(self) -> bool:
+        """The pointer alone, or letting go of something."""
+
+
+class NoHands:
+    """Of one who may only look."""
+
+    def drive(self) -> bool:
+        return False
+
+    def move(self) -> bool:
+        return False
+
+
+class RfbGuard:
     """Feed it what the viewer sends; it gives back what may go on to the server."""
 
-    def __init__(self) -> None:
+    def __init__(self, hands: Hands) -> None:
+        self._hands = hands
         self._held = bytearray()
         self._step = "version"
         self._dropping = 0  # bytes of a refused message that are still to come
+        self._down: dict[tuple[int, int], bytes] = {}  # the release of each key that is down
+        self._pointer = (0, 0, 0)  # buttons, x, y as last passed on
+
+    @property
+    def holding(self) -> bool:
+        """Whether any key or button is down by this viewer's hand."""
+        return bool(self._down) or self._pointer[0] != 0
+
+    def release(self) -> bytes:
+        """What lets go of everything that is down."""
+        released = b"".join(reversed(self._down.values()))
+        self._down.clear()
+        buttons, x, y = self._pointer
+        if buttons:
+            released += struct.pack(">BBHH", 5, 0, x, y)
+            self._pointer = (0, x, y)
+        return released
 
     def feed(self, data: bytes) -> bytes:
-        """ForbiddenError for a message that a mere viewer has no reason to send."""
+        """ForbiddenError for a message that a viewer has no reason to send."""
         passed = bytearray()
         if self._dropping:
             skipped = min(self._dropping, len(data))
@@ -80,38 +132,72 @@ class ViewOnly:
         return True
 
     def _message(self, passed: bytearray) -> bool:
-        length, passes = self._measure()
-        if length == 0 or (passes and len(self._held) < length):
+        length, part = self._measure()
+        if length == 0:
             return False
-        if passes:
-            passed += self._held[:length]
-        elif length > len(self._held):
-            self._dropping = length - len(self._held)
+        # A long message that will not pass is not kept until it is whole.
+        refused = part is Part.NEVER or (part is Part.CUT and not (length <= MAX_CUT and self._hands.drive()))
+        if refused:
+            self._dropping = max(0, length - len(self._held))
+        elif len(self._held) < length:
+            return False
+        else:
+            message = bytes(self._held[:length])
+            if self._passes(part, message):
+                passed += message
         del self._held[:length]
         return bool(self._held)
 
-    def _measure(self) -> tuple[int, bool]:
-        """The length of the message that begins here, 0 if that cannot be told yet; whether it passes."""
+    def _passes(self, part: Part, message: bytes) -> bool:
+        if part is Part.KEY:
+            return self._key_passes(message)
+        if part is Part.POINTER:
+            return self._pointer_passes(*struct.unpack(">xBHH", message))
+        return part in (Part.PICTURE, Part.CUT) or self._hands.drive()
+
+    def _key_passes(self, message: bytes) -> bool:
+        if message[0] == QEMU:
+            down, keysym, code = struct.unpack(">HII", message[2:])
+            up = message[:2] + bytes(2) + message[4:]
+        else:
+            (down, keysym), code = struct.unpack(">BxxI", message[1:]), 0
+            up = message[:1] + b"\0" + message[2:]
+        if not down:
+            return self._down.pop((keysym, code), None) is not None or self._hands.move()
+        if not self._hands.drive():
+            return False
+        self._down[keysym, code] = up
+        return True
+
+    def _pointer_passes(self, buttons: int, x: int, y: int) -> bool:
+        pressed = buttons & ~self._pointer[0]
+        passes = self._hands.drive() if pressed else self._hands.move()
+        if passes:
+            self._pointer = (buttons, x, y)
+        return passes
+
+    def _measure(self) -> tuple[int, Part]:
+        """The length of the message that begins here, 0 if that cannot be told yet; and what it is."""
         held = self._held
         if not held:
-            return 0, False
+            return 0, Part.NEVER
         kind = held[0]
         if kind in _FIXED:
             return _FIXED[kind]
         if kind == SET_ENCODINGS:
-            return self._counted(4, ">H", 2, 4, MAX_ENCODINGS), True
+            return self._counted(4, ">H", 2, 4, MAX_ENCODINGS), Part.PICTURE
         if kind == FENCE:
-            return self._counted(9, ">B", 8, 1, MAX_FENCE), True
+            return self._counted(9, ">B", 8, 1, MAX_FENCE), Part.PICTURE
         if kind == SET_DESKTOP_SIZE:
-            return self._counted(8, ">B", 6, 16, 255), False
+            return self._counted(8, ">B", 6, 16, 255), Part.RESIZE
         if kind == CLIENT_CUT_TEXT:
             if len(held) < 8:
-                return 0, False
+                return 0, Part.CUT
             # Negative: the extended clipboard's form.
-            return 8 + abs(struct.unpack_from(">i", held, 4)[0]), False
+            return 8 + abs(struct.unpack_from(">i", held, 4)[0]), Part.CUT
         if kind == QEMU:
             return self._qemu()
-        raise ForbiddenError(f"a viewer that may only look sent message {kind}", code="view_only")
+        raise ForbiddenError(f"a viewer sent the unknown message {kind}", code="view_only")
 
     def _counted(self, head: int, form: str, at: int, each: int, most: int) -> int:
         if len(self._held) < head:
@@ -121,10 +207,10 @@ class ViewOnly:
             raise ForbiddenError(f"a viewer's message is too long ({count} parts)", code="view_only")
         return head + count * each
 
-    def _qemu(self) -> tuple[int, bool]:
+    def _qemu(self) -> tuple[int, Part]:
         held = self._held
         if len(held) < 2:
-            return 0, False
+            return 0, Part.KEY
         if held[1] == 0:  # extended key event
-            return 12, False
-        raise ForbiddenError("a viewer that may only look asked for sound", code="view_only")
+            return 12, Part.KEY
+        raise ForbiddenError("a viewer asked for sound", code="view_only")

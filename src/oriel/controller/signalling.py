@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Annotated, Any, Literal
 
@@ -17,20 +16,17 @@ import structlog
 from pydantic import Field
 from starlette.websockets import WebSocket
 
-from oriel.controller.door import Opened, messages
+from oriel.controller.door import Opened
 from oriel.controller.guest import Guest
-from oriel.controller.identity import Mode
 from oriel.controller.sdp import MOST_BYTES, answer_for_guest, candidates_of, offer_for_viewer
 from oriel.controller.wishes import Body, parse
 from oriel.fleet import Keeper
 from oriel.model import wire
-from oriel.model.errors import Fault, InvalidError, OrielError, UnavailableError, WireError
+from oriel.model.errors import OrielError, UnavailableError, WireError
 
-__all__ = ["Signalling", "media_addresses"]
+__all__ = ["MEDIA", "Signalling", "media_addresses"]
 
 _LOG = structlog.get_logger(__name__)
-MOST_MESSAGE = 1 << 16
-VERSION = 1
 WILDCARDS = {"0.0.0.0": ("0.0.0.0", "::"), "::": ("::", "0.0.0.0"), "": ("0.0.0.0", "::")}  # noqa: S104 - as asked
 
 
@@ -59,41 +55,30 @@ class Close(Body):
     type: Literal["close"]
 
 
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 _MESSAGES: dict[str, type[Body]] = {"hello": Hello, "answer": Answer, "restart": Restart, "close": Close}
 
 
-class Signalling:
-    """One session. `target` of the door is the desktop's keeper."""
+MEDIA = frozenset(_MESSAGES)
 
-    def __init__(self, opened: Opened) -> None:
+
+class Signalling:
+    """The stream of one session. `send` reaches the viewer; `driving` is called while its input arrives."""
+
+    def __init__(self, opened: Opened, send: Send, driving: Callable[[], None]) -> None:
         self._websocket = opened.websocket
         self._settings = opened.parts.settings
         self._keeper: Keeper = opened.target
-        self._control = opened.mode is Mode.CONTROL
+        self._send = send
+        self._driving = driving
+        self._control = False
         self._stream: _Stream | None = None
         self._work: asyncio.Task[None] | None = None
 
-    async def run(self) -> None:
-        """Until the viewer goes. InvalidError if it says what nobody understands."""
-        try:
-            async for message in messages(self._websocket):
-                await self._hear(self.parse(message))
-        finally:
-            await self._end()
-
-    @staticmethod
-    def parse(message: bytes | str) -> Body:
-        if isinstance(message, bytes) or len(message) > MOST_MESSAGE:
-            raise InvalidError.of([Fault("message", "must be text of at most 64 KiB")])
-        try:
-            given = json.loads(message)
-        except (ValueError, RecursionError):
-            given = None
-        kind = _MESSAGES.get(str(given.get("type"))) if isinstance(given, dict) else None
-        if kind is None:
-            raise InvalidError.of([Fault("type", f"must be one of {', '.join(_MESSAGES)}")])
-        message_: Body = parse(kind, given)
-        return message_
+    async def hear(self, given: Mapping[str, Any]) -> None:
+        """One of the viewer's MEDIA messages. InvalidError if it is not what it should be."""
+        message: Body = parse(_MESSAGES[given["type"]], given)
+        await self._hear(message)
 
     async def control(self, on: bool) -> None:
         """Whether this viewer's input counts, from now on."""
@@ -104,16 +89,17 @@ class Signalling:
     async def _hear(self, message: Body) -> None:
         match message:
             case Hello():
-                await self._end()
+                await self.end()
                 self._work = asyncio.create_task(self._streaming(message), name="live view")
             case Answer() if self._stream is not None:
                 await self._stream.answer(message.peer, message.sdp)
             case Restart() if self._stream is not None:
                 await self._stream.restart(message.transport)
             case Close():
-                await self._end()
+                await self.end()
 
-    async def _end(self) -> None:
+    async def end(self) -> None:
+        """Of the stream; the session may go on."""
         work, self._work = self._work, None
         if work is not None:
             work.cancel()
@@ -128,7 +114,14 @@ class Signalling:
                 where = {"addresses": listen, "port": self._settings.media_port}
                 relay = await stack.enter_async_context(self._keeper.stream("media", where))
                 guest = await stack.enter_async_context(Guest(self._keeper).stream("media"))
-                self._stream = _Stream(self._websocket, relay, guest, addresses, hello.transport)
+                self._stream = _Stream(
+                    send=self._send,
+                    driving=self._driving,
+                    relay=relay,
+                    guest=guest,
+                    addresses=addresses,
+                    transport=hello.transport,
+                )
                 await self._stream.tell_guest(
                     {"type": "hello", "codecs": hello.codecs, "audio": hello.audio, "control": self._control}
                 )
@@ -145,7 +138,7 @@ class Signalling:
                 "message": str(error),
                 "hint": hint,
             }
-            await self._websocket.send_text(json.dumps(told))
+            await self._send(told)
         finally:
             self._stream = None
 
@@ -155,13 +148,16 @@ class _Stream:
 
     def __init__(
         self,
-        websocket: WebSocket,
+        *,
+        send: Send,
+        driving: Callable[[], None],
         relay: wire.Stream,
         guest: wire.Stream,
         addresses: list[str],
         transport: str,
     ) -> None:
-        self._websocket = websocket
+        self._send = send
+        self._driving = driving
         self._relay = relay
         self._guest = guest
         self._addresses = addresses
@@ -216,22 +212,17 @@ class _Stream:
                     hint = line.get("hint")
                     told = {"type": kind, "code": code[:64], "message": message[:500],
                             "hint": hint[:500] if isinstance(hint, str) else ""}  # fmt: skip
-                    await self._websocket.send_text(json.dumps(told))
+                    await self._send(told)
                 case {"type": "driving"}:
-                    await self.driving()
+                    self._driving()
                 case _:
                     raise WireError("the desktop's live view said what it must not")
-
-    async def driving(self) -> None:
-        """The viewer's input arrives."""
 
     async def _offer(self, peer: str, sdp: str, *, fresh: bool) -> None:
         self._version += 1
         candidates = candidates_of(self._addresses, self._relay.result["port"], self._transport)
         told = offer_for_viewer(sdp, self._credentials, candidates, version=self._version)
-        await self._websocket.send_text(
-            json.dumps({"type": "offer", "peer": peer, "fresh": fresh, "sdp": told})
-        )
+        await self._send({"type": "offer", "peer": peer, "fresh": fresh, "sdp": told})
 
 
 def media_addresses(settings: Any, websocket: WebSocket) -> tuple[list[str], list[str]]:

@@ -181,6 +181,21 @@ class Scroll(Body):
     dy: Annotated[int, Field(ge=-100, le=100)] = 0
 
 
+class ScreenSize(Body):
+    """`viewer`: the session that asks, if it is one."""
+
+    width: Annotated[int, Field(ge=320, le=3840)]
+    height: Annotated[int, Field(ge=240, le=2160)]
+    viewer: Annotated[str, Field(max_length=64)] | None = None
+
+
+class Control(Body):
+    """`to`: the viewer who gets it; without one it is let go of."""
+
+    action: Literal["take", "request", "withdraw", "give"]
+    to: Annotated[str, Field(max_length=64)] | None = None
+
+
 class Text(Body):
     text: Annotated[str, Field(max_length=100_000)]
 

@@ -17,14 +17,27 @@ from oriel.controller.keys import chord
 from oriel.controller.parts import parts_of
 from oriel.controller.picture import encode_png
 from oriel.controller.store.desktops import Desktop
-from oriel.controller.wishes import Click, Drag, Keys, Point, Scroll, Text
+from oriel.controller.wishes import Click, Drag, Keys, Point, ScreenSize, Scroll, Text
 from oriel.model.errors import Fault, InvalidError
 
 __all__ = ["router"]
 
 router = APIRouter(prefix="/v1/desktops/{ref}", tags=["computer"])
 
-Driven = Annotated[Desktop, Depends(desktop(Permission.CONTROL, shared=True, running=True))]
+_controlled = desktop(Permission.CONTROL, shared=True, running=True)
+
+
+async def _driven(request: Request, found: Annotated[Desktop, Depends(_controlled)]) -> Desktop:
+    """The desktop, once whoever asks drives it. StateError if somebody else does."""
+    circle = parts_of(request).sharing.circle(found.id)
+    circle.lease.require(circle.program(request.state.principal))
+    return found
+
+
+_driven.__dict__["permission"] = Permission.CONTROL
+Driven = Annotated[Desktop, Depends(_driven)]
+# The page needs these beside its own connection, for guests too.
+Handled = Annotated[Desktop, Depends(desktop(Permission.CONTROL, guests=True, shared=True, running=True))]
 Looked = Annotated[Desktop, Depends(desktop(Permission.READ, shared=True, running=True))]
 BUTTONS = {"left": 1, "middle": 2, "right": 3}
 DRAG_STEPS = 12
@@ -103,17 +116,31 @@ async def cursor(request: Request, found: Looked) -> Response:
 
 
 @router.get("/computer/clipboard")
-async def get_clipboard(request: Request, found: Driven) -> Response:
+async def get_clipboard(request: Request, found: Handled) -> Response:
     """`{text}`."""
     told = await _guest(request, found).ask("clipboard_get")
     return JsonResponse({"text": str(told.get("text", ""))})
 
 
 @router.put("/computer/clipboard", status_code=NOTHING)
-async def set_clipboard(request: Request, found: Driven, wanted: Text) -> Response:
-    """What is pasted next."""
+async def set_clipboard(request: Request, found: Handled, wanted: Text) -> Response:
+    """What is pasted next. Only whoever drives puts something there."""
+    circle = parts_of(request).sharing.circle(found.id)
+    circle.lease.require(circle.program(request.state.principal))
     await _guest(request, found).ask("clipboard_set", {"text": wanted.text})
     return Response(status_code=NOTHING)
+
+
+@router.put("/computer/screen")
+async def set_screen(request: Request, found: Handled, wanted: ScreenSize) -> Response:
+    """The screen's size, as set: whole macro blocks of a video are even. Only whoever drives decides it."""
+    circle = parts_of(request).sharing.circle(found.id)
+    principal = request.state.principal
+    viewer = circle.of_session(wanted.viewer, principal) if wanted.viewer else circle.program(principal)
+    circle.lease.require(viewer)
+    size = {"width": wanted.width & ~1, "height": wanted.height & ~1}
+    await _guest(request, found).ask("screen_set", size)
+    return JsonResponse(size)
 
 
 @router.get("/windows")

@@ -85,8 +85,11 @@ async def list_desktops(
 
     def describe(row: Desktop) -> dict[str, Any] | bytes:
         share = shared.get(row.id)
+        looked_at = parts.sharing.summary(row.id)
         if share is not None:
-            return shared_document(row, base, share.mode)
+            return shared_document(row, base, share.mode) | looked_at
+        if looked_at["viewers"]:
+            return desktop_document(row, base, country(row.exit_ip)) | looked_at
         return desktop_json(row, base, country(row.exit_ip))
 
     return list_of(rows, limit, describe, lambda row: row.number)
@@ -133,6 +136,7 @@ async def delete_desktop(request: Request, found: Controllable) -> Response:
     await parts.supervisor.delete(found.id)
     parts.identities.forget()  # its links went with it
     parts.stills.forget(found.id)
+    parts.sharing.forget(found.id)
     return Response(status_code=204)
 
 
@@ -186,6 +190,7 @@ def _described(parts: Parts, request: Request, row: Desktop, *, status: int = 20
         document = desktop_document(row, base, parts.countries.of(row.exit_ip))
     else:
         document = shared_document(row, base, str(reach))
+    document |= parts.sharing.summary(row.id)
     return JsonResponse(document, status_code=status, headers=headers)
 
 

@@ -1,4 +1,4 @@
-"""The WebSockets of a desktop: its screen by RFB, Chrome's DevTools, commands and terminals."""
+"""The WebSockets of a desktop for programs: Chrome's DevTools, commands and terminals."""
 
 from __future__ import annotations
 
@@ -14,17 +14,13 @@ from pydantic import Field
 from oriel.controller.chrome import Chrome, browser_path
 from oriel.controller.door import Opened, add_door, messages
 from oriel.controller.guest import Channel, Guest
-from oriel.controller.identity import Mode
 from oriel.controller.parts import Parts
-from oriel.controller.rfb import ViewOnly
-from oriel.controller.signalling import Signalling
 from oriel.controller.store.desktops import Desktop
 from oriel.controller.wishes import Body, parse
-from oriel.fleet import Keeper
 from oriel.model import wire
 from oriel.model.errors import Fault, InvalidError, UnavailableError, WireError
 
-__all__ = ["router"]
+__all__ = ["both", "router"]
 
 router = APIRouter(prefix="/v1/desktops")
 
@@ -51,35 +47,6 @@ class Start(Body):
 
 
 @asynccontextmanager
-async def _open_vnc(parts: Parts, found: Desktop) -> AsyncIterator[wire.Stream]:
-    async with parts.fleet.keeper(found.id).stream("vnc") as stream:
-        yield stream
-
-
-async def vnc(opened: Opened) -> None:
-    """RFB bytes, cut anywhere. With a right to look only, what the viewer does is dropped."""
-    stream: wire.Stream = opened.target
-    guard = ViewOnly() if opened.mode is Mode.VIEW else None
-    relayed = opened.parts.metrics.relayed
-    outward, inward = relayed.labels(kind="vnc", direction="out"), relayed.labels(kind="vnc", direction="in")
-
-    async def from_desktop() -> None:
-        while data := await stream.reader.read(PIECE):
-            outward.inc(len(data))
-            await opened.websocket.send_bytes(data)
-
-    async def from_viewer() -> None:
-        async for message in messages(opened.websocket):
-            if isinstance(message, str):
-                raise WireError("RFB is binary")
-            inward.inc(len(message))
-            stream.writer.write(message if guard is None else guard.feed(message))
-            await stream.writer.drain()
-
-    await _both(from_desktop(), from_viewer())
-
-
-@asynccontextmanager
 async def _open_chrome(parts: Parts, found: Desktop) -> AsyncIterator[Chrome]:
     keeper = parts.fleet.keeper(found.id)
     path = await browser_path(keeper)
@@ -101,7 +68,7 @@ async def cdp(opened: Opened) -> None:
         async for message in messages(opened.websocket):
             await chrome.send(message if isinstance(message, str) else message.decode(errors="replace"))
 
-    await _both(from_chrome(), to_chrome())
+    await both(from_chrome(), to_chrome())
 
 
 @asynccontextmanager
@@ -160,22 +127,12 @@ async def _run(opened: Opened, start: Start) -> None:
                     raise WireError("a frame is a channel (0 stdin, 4 resize, 5 signal) and its payload")
                 await wire.write_frame(stream.writer, message[0], message[1:])
 
-        await _both(outputs(), inputs())
+        await both(outputs(), inputs())
 
 
-@asynccontextmanager
-async def _open_keeper(parts: Parts, found: Desktop) -> AsyncIterator[Keeper]:
-    yield parts.fleet.keeper(found.id)
-
-
-async def webrtc(opened: Opened) -> None:
-    """A viewer's session: signalling of the live view, as messages of JSON (docs/internals.md)."""
-    await Signalling(opened).run()
-
-
-async def _both(left: Coroutine[Any, Any, None], right: Coroutine[Any, Any, None]) -> None:
-    """Until either direction has ended; the other one is of no use then."""
-    tasks = [asyncio.create_task(left), asyncio.create_task(right)]
+async def both(*ways: Coroutine[Any, Any, None]) -> None:
+    """Until one of the directions has ended; the others are of no use then."""
+    tasks = [asyncio.create_task(way) for way in ways]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
@@ -189,8 +146,6 @@ async def _both(left: Coroutine[Any, Any, None], right: Coroutine[Any, Any, None
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-add_door(router, "vnc", _open_vnc, vnc, views=True)
 add_door(router, "cdp", _open_chrome, cdp)
 add_door(router, "exec", _open_guest, run)
 add_door(router, "terminal", _open_guest, terminal)
-add_door(router, "webrtc", _open_keeper, webrtc, views=True)

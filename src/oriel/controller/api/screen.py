@@ -1,0 +1,103 @@
+"""A desktop's screen by RFB: bytes both ways, with a guard over what the viewer does."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager, suppress
+
+from fastapi import APIRouter
+
+from oriel.controller.api.streams import both
+from oriel.controller.door import Opened, add_door, messages
+from oriel.controller.identity import Mode
+from oriel.controller.lease import Lease, Viewer
+from oriel.controller.parts import Parts
+from oriel.controller.rfb import Hands, NoHands, RfbGuard
+from oriel.controller.sharing import Circle
+from oriel.controller.store.desktops import Desktop
+from oriel.model import wire
+from oriel.model.errors import WireError
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/v1/desktops")
+
+PIECE = 1 << 17
+SILENCE_S = 5.0  # of a session whose viewer holds a key down: then it counts as gone, and lets go
+
+
+@asynccontextmanager
+async def _open_vnc(parts: Parts, found: Desktop) -> AsyncIterator[wire.Stream]:
+    async with parts.fleet.keeper(found.id).stream("vnc") as stream:
+        yield stream
+
+
+async def vnc(opened: Opened) -> None:
+    """RFB bytes, cut anywhere. `?viewer=` names their session: what they do counts while they drive."""
+    circle = opened.parts.sharing.circle(opened.desktop.id)
+    named = opened.websocket.query_params.get("viewer", "")
+    with ExitStack() as stack:
+        if named:
+            viewer = circle.of_session(named, opened.principal)
+        else:
+            viewer = stack.enter_context(circle.join(opened.principal, opened.mode))
+            viewer.rung = "vnc"
+        drives = opened.mode is Mode.CONTROL
+        guard = RfbGuard(_Hands(circle.lease, viewer) if drives else NoHands())
+        await _relay(opened, circle, viewer, guard, watched=bool(named))
+
+
+class _Hands(Hands):
+    def __init__(self, lease: Lease, viewer: Viewer) -> None:
+        self._lease = lease
+        self._viewer = viewer
+
+    def drive(self) -> bool:
+        return self._lease.drive(self._viewer)
+
+    def move(self) -> bool:
+        return self._lease.move(self._viewer)
+
+
+async def _relay(opened: Opened, circle: Circle, viewer: Viewer, guard: RfbGuard, *, watched: bool) -> None:
+    stream: wire.Stream = opened.target
+    relayed = opened.parts.metrics.relayed
+    outward, inward = relayed.labels(kind="vnc", direction="out"), relayed.labels(kind="vnc", direction="in")
+
+    async def from_desktop() -> None:
+        while data := await stream.reader.read(PIECE):
+            outward.inc(len(data))
+            await opened.websocket.send_bytes(data)
+
+    async def from_viewer() -> None:
+        async for message in messages(opened.websocket):
+            if isinstance(message, str):
+                raise WireError("RFB is binary")
+            inward.inc(len(message))
+            if passed := guard.feed(message):
+                stream.writer.write(passed)
+                await stream.writer.drain()
+
+    async def let_go() -> None:
+        """Of what is down, when somebody else drives, or nothing more is heard from the viewer."""
+        with circle.watch() as changed:
+            while True:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(SILENCE_S / 2 if watched and guard.holding else None):
+                        await changed.wait()
+                changed.clear()
+                silent = watched and time.monotonic() - viewer.heard > SILENCE_S
+                if guard.holding and (silent or circle.lease.holder is not viewer):
+                    stream.writer.write(guard.release())
+
+    try:
+        await both(from_desktop(), from_viewer(), let_go())
+    finally:
+        # A connection that ends must not leave a key down in the desktop.
+        with suppress(ConnectionError):
+            stream.writer.write(guard.release())
+
+
+add_door(router, "vnc", _open_vnc, vnc, views=True)

@@ -1,0 +1,195 @@
+"""A viewer's session (`webrtc`): who else looks, who drives, and the stream, if there is one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter
+
+from oriel.controller.api.streams import both
+from oriel.controller.door import Opened, add_door, messages
+from oriel.controller.guest import Guest
+from oriel.controller.lease import Kind, Viewer
+from oriel.controller.parts import Parts
+from oriel.controller.sharing import Circle
+from oriel.controller.signalling import MEDIA, Signalling
+from oriel.controller.store.desktops import Desktop
+from oriel.fleet import Keeper
+from oriel.model import wire
+from oriel.model.errors import BusyError, Fault, InvalidError, NotFoundError, OrielError, UnavailableError
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/v1/desktops")
+
+VERSION = 1
+MAX_MESSAGE = 64 << 10
+MESSAGES_A_SECOND, BURST = 20, 100
+CLIPBOARD_AGAIN_S = 2.0
+RUNGS = ("udp", "tcp", "vnc", "")
+
+
+@asynccontextmanager
+async def _open(parts: Parts, found: Desktop) -> AsyncIterator[Keeper]:
+    """Nothing is asked of the desktop before the viewer does."""
+    yield parts.fleet.keeper(found.id)
+
+
+async def webrtc(opened: Opened) -> None:
+    """JSON messages both ways, as docs/internals.md has them."""
+    circle = opened.parts.sharing.circle(opened.desktop.id)
+    with circle.join(opened.principal, opened.mode) as viewer:
+        await _Session(opened, circle, viewer).run()
+
+
+class _Session:
+    def __init__(self, opened: Opened, circle: Circle, viewer: Viewer) -> None:
+        self._opened = opened
+        self._socket = opened.websocket
+        self._circle = circle
+        self._viewer = viewer
+        self._turn = asyncio.Lock()
+        self._media = Signalling(opened, self.send, self._driving)
+        self._budget, self._refilled = float(BURST), time.monotonic()
+
+    async def run(self) -> None:
+        viewer = self._viewer
+        await self.send(
+            {"type": "welcome", "version": VERSION, "viewer": viewer.id, "mode": str(viewer.mode)}
+        )
+        try:
+            await both(self._tell(), self._listen(), self._watch_clipboard())
+        finally:
+            await self._media.end()
+
+    async def send(self, message: Mapping[str, Any]) -> None:
+        async with self._turn:
+            await self._socket.send_text(json.dumps(message, separators=(",", ":")))
+
+    async def _tell(self) -> None:
+        """Who looks and who drives, at first and at every change."""
+        allowed: bool | None = None
+        with self._circle.watch() as changed:
+            while True:
+                changed.clear()
+                if allowed is not (now := self._circle.lease.holder is self._viewer):
+                    allowed = now
+                    await self._media.control(now)
+                await self.send({"type": "people", **self._circle.to_json()})
+                await changed.wait()
+
+    async def _watch_clipboard(self) -> None:
+        """On the noVNC rung RFB tells of Latin-1 only: this tells that there is something to be read.
+
+        A desktop whose image is too old to tell is asked no more; one that is away for a moment, again.
+        """
+        with self._circle.watch() as changed:
+            while True:
+                changed.clear()
+                if self._viewer.rung == "vnc" and self._viewer.may_drive:
+                    try:
+                        await self._follow_clipboard()
+                    except NotFoundError:  # no such verb
+                        await asyncio.Event().wait()
+                    except OrielError:
+                        await asyncio.sleep(CLIPBOARD_AGAIN_S)
+                        continue
+                await changed.wait()
+
+    async def _follow_clipboard(self) -> None:
+        async with Guest(self._opened.target).stream("clipboard_watch") as stream:
+            while await wire.read_line(stream.reader) is not None:
+                await self.send({"type": "clipboard"})
+        raise UnavailableError("the desktop no longer tells of its clipboard")
+
+    async def _listen(self) -> None:
+        async for text in messages(self._socket):
+            self._viewer.heard = time.monotonic()
+            self._spend()
+            message = _parse(text)
+            if message["type"] in MEDIA:
+                await self._media.hear(message)
+            else:
+                await self._answer(message)
+
+    async def _answer(self, message: Mapping[str, Any]) -> None:
+        kind = message["type"]
+        if kind == "ping":
+            return await self.send({"type": "pong", "id": message.get("id")})
+        try:
+            self._act(kind, message)
+        except OrielError as error:
+            await self.send({"type": "refused", "what": kind, **error.to_wire()})
+
+    def _act(self, kind: str, message: Mapping[str, Any]) -> None:
+        lease, viewer = self._circle.lease, self._viewer
+        if kind == "request":
+            lease.request(viewer)
+        elif kind == "take":
+            lease.take(viewer)
+        elif kind == "withdraw":
+            lease.withdraw(viewer)
+        elif kind == "give":
+            lease.give(viewer, None if message.get("to") is None else self._named(message["to"]))
+        elif kind == "decline":
+            lease.decline(viewer, self._named(message.get("to")))
+        elif kind == "rung":
+            viewer.rung = _rung(message.get("rung"))
+            self._circle.tell()
+        elif kind == "name":
+            self._rename(message.get("name"))
+
+    def _driving(self) -> None:
+        """Input comes over the stream: only the guest sees it, and lets it count as it was told."""
+        self._circle.lease.drive(self._viewer)
+
+    def _named(self, viewer_id: object) -> Viewer:
+        found = self._circle.viewers.get(str(viewer_id))
+        if found is None:
+            raise InvalidError("whoever that was has left")
+        return found
+
+    def _rename(self, name: object) -> None:
+        """Who came by a link may say who they are. Nobody else has a choice."""
+        if self._viewer.kind is not Kind.GUEST:
+            return
+        if not isinstance(name, str) or not name.strip() or len(name) > 40 or not name.isprintable():
+            raise InvalidError.of([Fault("name", "must be 1 to 40 printable characters")])
+        self._viewer.name = name.strip()
+        self._circle.tell()
+
+    def _spend(self) -> None:
+        now = time.monotonic()
+        self._budget = min(BURST, self._budget + (now - self._refilled) * MESSAGES_A_SECOND)
+        self._refilled = now
+        self._budget -= 1
+        if self._budget < 0:
+            raise BusyError("too many messages", retry_after_s=5)
+
+
+def _rung(value: object) -> str:
+    if not isinstance(value, str) or value not in RUNGS:
+        raise InvalidError.of([Fault("rung", "must be udp, tcp, vnc or empty")])
+    return value
+
+
+KINDS = frozenset((*MEDIA, "ping", "request", "take", "withdraw", "give", "decline", "rung", "name"))
+
+
+def _parse(text: bytes | str) -> dict[str, Any]:
+    """InvalidError for what is no message of this protocol."""
+    try:
+        message = json.loads(text) if isinstance(text, str) and len(text) <= MAX_MESSAGE else None
+    except (ValueError, RecursionError):
+        message = None
+    if not isinstance(message, dict) or message.get("type") not in KINDS:
+        raise InvalidError("that is no message of the session's protocol", hint="see docs/internals.md")
+    return message
+
+
+add_door(router, "webrtc", _open, webrtc, views=True)
