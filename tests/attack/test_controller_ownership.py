@@ -166,7 +166,8 @@ async def test_a_guest_has_one_desktop_and_little_of_it(c: Running) -> None:
         ticket = await c.ticket("shared", "control", ttl_s=600)
         grant = (await nobody.post("/v1/tickets/redeem", json={"ticket": ticket})).json()["grant"]
     allowed = {("GET", ""), ("GET", "/still"), ("GET", "/events"), ("POST", "/tickets")}
-    allowed.add(("GET", "/computer/clipboard"))  # whoever drives copies from there
+    # Whoever drives copies and pastes.
+    allowed |= {("GET", "/computer/clipboard"), ("PUT", "/computer/clipboard")}
     async with c.http(grant) as guest:
         for verb, path in routes(c):
             if path in OPEN_TO_ALL and path != "/v1/session":
@@ -181,7 +182,7 @@ async def test_a_guest_has_one_desktop_and_little_of_it(c: Running) -> None:
             else:
                 assert mine.status_code == 403, (verb, path, mine.text)
         assert (await guest.get("/v1/desktops/shared")).json()["owner"] == ""
-    assert {verb for verb, _ in desktop.agent.asked} <= {"screenshot", "clipboard_get"}
+    assert {verb for verb, _ in desktop.agent.asked} <= {"screenshot", "clipboard_get", "clipboard_set"}
 
 
 @pytest.mark.parametrize("mode", ["view", "control"])

@@ -53,7 +53,7 @@ class Host:
 
     def run(self, work: Any) -> Any:
         """Run a coroutine in the host's loop and return what it returns."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
     def machine(self, name: str) -> FakeDesktop:
         return self._host.named(name)

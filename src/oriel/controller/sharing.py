@@ -11,8 +11,8 @@ from typing import Any
 
 import structlog
 
+from oriel.controller.control import ACTIVE_S, ControlLease, Kind, Viewer
 from oriel.controller.identity import Mode, Principal, digest
-from oriel.controller.lease import ACTIVE_S, Kind, Lease, Viewer
 from oriel.controller.store import desktops, events
 from oriel.controller.store.database import Database, Transaction
 from oriel.model.errors import NotFoundError, OrielError
@@ -31,7 +31,7 @@ class Circle:
 
     def __init__(self, note: Note) -> None:
         self.viewers: dict[str, Viewer] = {}
-        self.lease = Lease(self._changed)
+        self.lease = ControlLease(self._changed)
         self._note = note
         self._told: Viewer | None = None
         self._watchers: set[asyncio.Event] = set()

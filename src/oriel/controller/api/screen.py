@@ -10,9 +10,9 @@ from contextlib import ExitStack, asynccontextmanager, suppress
 from fastapi import APIRouter
 
 from oriel.controller.api.streams import both
+from oriel.controller.control import ControlLease, Viewer
 from oriel.controller.door import Opened, add_door, messages
 from oriel.controller.identity import Mode
-from oriel.controller.lease import Lease, Viewer
 from oriel.controller.parts import Parts
 from oriel.controller.rfb import Hands, NoHands, RfbGuard
 from oriel.controller.sharing import Circle
@@ -50,7 +50,7 @@ async def vnc(opened: Opened) -> None:
 
 
 class _Hands(Hands):
-    def __init__(self, lease: Lease, viewer: Viewer) -> None:
+    def __init__(self, lease: ControlLease, viewer: Viewer) -> None:
         self._lease = lease
         self._viewer = viewer
 

@@ -12,9 +12,9 @@ from typing import Any
 from fastapi import APIRouter
 
 from oriel.controller.api.streams import both
+from oriel.controller.control import Kind, Viewer
 from oriel.controller.door import Opened, add_door, messages
 from oriel.controller.guest import Guest
-from oriel.controller.lease import Kind, Viewer
 from oriel.controller.parts import Parts
 from oriel.controller.sharing import Circle
 from oriel.controller.signalling import MEDIA, Signalling

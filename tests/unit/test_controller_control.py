@@ -6,8 +6,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from oriel.controller.control import ACTIVE_S, ControlLease, Kind, Viewer
 from oriel.controller.identity import Mode
-from oriel.controller.lease import ACTIVE_S, Kind, Lease, Viewer
 from oriel.model.errors import ForbiddenError, InvalidError, StateError
 
 
@@ -28,11 +28,11 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def lease(clock: Clock) -> Lease:
-    return Lease(clock=clock)
+def lease(clock: Clock) -> ControlLease:
+    return ControlLease(clock=clock)
 
 
-def test_the_first_person_who_may_drives(lease: Lease) -> None:
+def test_the_first_person_who_may_drives(lease: ControlLease) -> None:
     looker, ann, bob = viewer("looker", mode=Mode.VIEW), viewer("ann"), viewer("bob")
     for one in (looker, ann, bob):
         lease.arrive(one)
@@ -40,7 +40,7 @@ def test_the_first_person_who_may_drives(lease: Lease) -> None:
     assert not lease.drive(looker)
 
 
-def test_who_has_not_touched_it_yet_gives_way_to_the_first_key(lease: Lease) -> None:
+def test_who_has_not_touched_it_yet_gives_way_to_the_first_key(lease: ControlLease) -> None:
     ann, agent = viewer("ann"), viewer("agent", Kind.AGENT)
     lease.arrive(agent)
     assert lease.holder is None
@@ -49,7 +49,7 @@ def test_who_has_not_touched_it_yet_gives_way_to_the_first_key(lease: Lease) -> 
     assert lease.holder is agent
 
 
-def test_it_is_theirs_while_they_use_it(lease: Lease, clock: Clock) -> None:
+def test_it_is_theirs_while_they_use_it(lease: ControlLease, clock: Clock) -> None:
     ann, agent = viewer("ann"), viewer("agent", Kind.AGENT)
     lease.arrive(ann)
     lease.drive(ann)
@@ -64,14 +64,14 @@ def test_it_is_theirs_while_they_use_it(lease: Lease, clock: Clock) -> None:
     assert lease.drive(agent)
 
 
-def test_what_belongs_to_one_token_is_one_hand(lease: Lease) -> None:
+def test_what_belongs_to_one_token_is_one_hand(lease: ControlLease) -> None:
     tab, other_tab = viewer("tab", key="t"), viewer("other", key="t")
     lease.drive(tab)
     assert lease.drive(other_tab)
     assert lease.holder is other_tab
 
 
-def test_asking_and_handing_over(lease: Lease) -> None:
+def test_asking_and_handing_over(lease: ControlLease) -> None:
     ann, guest, looker = viewer("ann"), viewer("guest", Kind.GUEST), viewer("looker", mode=Mode.VIEW)
     lease.drive(ann)
     assert not lease.request(guest)
@@ -89,7 +89,7 @@ def test_asking_and_handing_over(lease: Lease) -> None:
     assert lease.take(ann), "an account holder takes it back at once"
 
 
-def test_who_asked_first_gets_it_when_the_holder_leaves(lease: Lease) -> None:
+def test_who_asked_first_gets_it_when_the_holder_leaves(lease: ControlLease) -> None:
     ann, bob = viewer("ann"), viewer("bob")
     lease.drive(ann)
     lease.request(bob)
@@ -105,7 +105,7 @@ class AnyOrder(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock = Clock()
-        self.lease = Lease(clock=self.clock)
+        self.lease = ControlLease(clock=self.clock)
         kinds = (Kind.PERSON, Kind.GUEST, Kind.AGENT)
         self.all = [
             viewer(f"{kind}-{mode}", kind, mode) for kind in kinds for mode in (Mode.CONTROL, Mode.VIEW)

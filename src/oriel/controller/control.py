@@ -17,7 +17,7 @@ from typing import Any
 from oriel.controller.identity import Mode
 from oriel.model.errors import ForbiddenError, InvalidError, StateError
 
-__all__ = ["ACTIVE_S", "Kind", "Lease", "Viewer"]
+__all__ = ["ACTIVE_S", "ControlLease", "Kind", "Viewer"]
 
 ACTIVE_S = 15.0
 _NEVER = float("-inf")
@@ -53,7 +53,7 @@ class Viewer:
         }  # fmt: skip
 
 
-class Lease:
+class ControlLease:
     """`on_change` is called after the holder or the requests have changed."""
 
     def __init__(
