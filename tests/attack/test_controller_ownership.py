@@ -14,7 +14,10 @@ import pytest
 from oriel.controller.app import build_app
 from tests.fakes.controller import Running, against
 
-OPEN_TO_ALL = {"/healthz", "/readyz", "/metrics", "/v1/session", "/v1/tickets/redeem"}
+OPEN_TO_ALL = {
+    "/healthz", "/readyz", "/metrics", "/v1/session", "/v1/session/ways", "/v1/session/oidc",
+    "/v1/session/oidc/callback", "/v1/tickets/redeem",
+}  # fmt: skip
 # What each body must at least have, so that a refusal is one of rights, not of form.
 BODIES: dict[str, Any] = {
     "tickets": {"mode": "view"}, "exec": {"argv": ["echo", "x"]}, "move": {"x": 1, "y": 1}, "click": {},

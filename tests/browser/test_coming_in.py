@@ -26,7 +26,7 @@ def test_the_form_signs_in_and_a_wrong_token_is_explained_in_place(oriel: Oriel,
     field = page.get_by_label("Access token")
     expect(field).to_be_focused()
     field.fill("not-a-token")
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Sign in", exact=True).click()
     expect(page.get_by_role("alert")).not_to_be_empty()
     expect(field).to_have_value("not-a-token")
     field.fill(oriel.token)
@@ -75,3 +75,42 @@ def test_a_shared_link_lets_a_stranger_watch_one_desktop_and_nothing_else(
 
     again = open_page(link.removeprefix(oriel.url), signed_in=False)
     expect(again.get_by_role("alert")).not_to_be_empty()
+
+
+def test_a_person_with_a_password_comes_in_by_it_and_changes_it(oriel: Oriel, open_page: OpenPage) -> None:
+    oriel.ask("POST", "/users", {"name": "berta", "password": "correct horse battery"})
+    page = open_page("/", signed_in=False)
+    expect(page.get_by_label("Name")).to_be_focused()
+    page.get_by_label("Name").fill("berta")
+    page.get_by_label("Password").fill("wrong horse battery")
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("wrong")
+    page.get_by_label("Password").fill("correct horse battery")
+    page.get_by_label("Password").press("Enter")
+    expect(page.get_by_role("heading", name="Desktops")).to_be_visible()
+
+    page.get_by_role("button", name="Menu").click()
+    page.get_by_role("menuitem", name="Change password").click()
+    page.get_by_label("Password until now").fill("correct horse battery")
+    page.get_by_label("New password").fill("short")
+    page.get_by_role("button", name="Change it").click()
+    expect(page.get_by_text("must have 12 to 256 letters")).to_be_visible()
+    page.get_by_label("New password").fill("staple gun and paper")
+    page.get_by_role("button", name="Change it").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    assert page.request.get(f"{oriel.url}/v1/session").status == 200
+
+    other = open_page("/", signed_in=False)
+    other.get_by_role("button", name="access token instead").click()
+    other.get_by_label("Access token").fill(oriel.token)
+    other.get_by_label("Access token").press("Enter")
+    expect(other.get_by_role("heading", name="Desktops")).to_be_visible()
+    oriel.ask("DELETE", "/users/berta")
+
+
+def test_why_signing_on_elsewhere_failed_is_said(oriel: Oriel, open_page: OpenPage) -> None:
+    page = open_page("/#sign-on=nobody", signed_in=False)
+    expect(page.get_by_role("alert")).to_contain_text("nobody has added you here yet")
+    assert page.url == f"{oriel.url}/"
+    page = open_page("/#sign-on=<img src=x onerror=alert(1)>", signed_in=False)
+    expect(page.get_by_role("alert")).to_contain_text("did not work")

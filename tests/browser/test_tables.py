@@ -105,3 +105,23 @@ def test_a_viewer_looks_and_changes_nothing(oriel: Oriel, open_page: OpenPage) -
     finally:
         oriel.ask("DELETE", "/desktops/shown")
         oriel.ask("DELETE", "/users/guest")
+
+
+def test_an_administrator_sets_role_password_and_quota(oriel: Oriel, open_page: OpenPage) -> None:
+    oriel.ask("POST", "/users", {"name": "carla"})
+    page = open_page("/people")
+    row = page.get_by_role("row").filter(has_text="carla")
+    row.get_by_role("button", name="Change").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Desktops").fill("many")
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog.get_by_label("Desktops")).to_have_attribute("aria-invalid", "true")
+    dialog.get_by_label("Desktops").fill("2")
+    dialog.get_by_label("Role").select_option("viewer")
+    dialog.get_by_label("Password").fill("correct horse battery")
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog).to_have_count(0)
+    expect(row).to_contain_text("viewer")
+    expect(row).to_contain_text("password, token")
+    shown = oriel.ask("GET", "/users/carla")
+    assert (shown["role"], shown["quota"], shown["has_password"]) == ("viewer", {"desktops": 2}, True)

@@ -207,3 +207,18 @@ def test_only_an_admin_that_is_not_the_last_goes(tmp_path: Path) -> None:
                 await database.write(lambda t: people.remove_user(t, ANN))
 
     asyncio.run(run())
+
+
+def test_a_desktop_that_is_gone_is_never_taken_for_the_next_one(tmp_path: Path) -> None:
+    """Lists keep what they have read by number; SQLite by itself gives the newest row's number again."""
+
+    async def run() -> None:
+        async with opened(tmp_path) as (database, _):
+            await with_ann(database)
+            for number in (1, 2):
+                made = await database.write(lambda t, n=number: desktops.add(t, desktop(n)))
+                listed = await database.read(lambda c: desktops.page(c, owner_id=None, before=None, limit=10))
+                assert [one.id for one in listed] == [made.id]
+                await database.write(lambda t, made=made: desktops.forget(t, made.id))
+
+    asyncio.run(run())

@@ -1,4 +1,5 @@
 import { useEffect, useMemo } from "preact/hooks";
+import { account, PasswordDialog } from "./account";
 import { Client } from "./api/client";
 import { useCell } from "./cell";
 import { Desktops } from "./desktops";
@@ -17,6 +18,7 @@ import { Wall } from "./wall/wall";
 export function App() {
   const viewer = useCell(who);
   const here = useCell(route);
+  const changingPassword = useCell(account);
   if (viewer.kind === "unknown") return null;
   if (viewer.kind === "nobody") return <Login problem={viewer.problem} />;
   if (viewer.kind === "guest") return <GuestView grant={viewer.grant} />;
@@ -36,6 +38,7 @@ export function App() {
       {here.at === "table" && <TablePage key={here.table} table={here.table} />}
       {here.at === "nowhere" && <Nowhere />}
       <Palette />
+      {changingPassword && <PasswordDialog />}
     </>
   );
 }

@@ -26,20 +26,23 @@ export const client = new Client();
 export const desktops = new Desktops(client);
 export const who = new Cell<Who>({ kind: "unknown" });
 
+let changing = false;
+
 client.onSignedOut = () => {
-  if (who.value.kind !== "person") return;
+  if (who.value.kind !== "person" || changing) return;
   desktops.stop();
   who.set({ kind: "nobody", problem: new Problem(401, "signed_out", text.login.expired, "") });
 };
 
 const GRANT_KEY = "oriel.grant";
 
-/** Find out who looks: a token or ticket in the address first, then a grant of this tab, then the cookie. */
+/** Find out who looks: a secret in the address first, then a grant of this tab, then the cookie. */
 export async function arrive(): Promise<void> {
   const secrets = takeFragment();
   try {
     if (secrets.token) return await signIn(secrets.token);
     if (secrets.ticket) return await redeem(secrets.ticket);
+    if (secrets.refused) return who.set({ kind: "nobody", problem: refusal(secrets.refused) });
     const grant = keptGrant();
     if (grant && location.pathname === grant.path) {
       return who.set({ kind: "guest", grant });
@@ -54,6 +57,22 @@ export async function arrive(): Promise<void> {
 
 export async function signIn(token: string): Promise<void> {
   enter(await client.post<Session>("/session", { token }));
+}
+
+export async function signInByPassword(user: string, password: string): Promise<void> {
+  enter(await client.post<Session>("/session", { user, password }));
+}
+
+/** Every session ends; this page gets a new one with the answer, and must not take the old one's end for its own. */
+export async function changePassword(current: string, password: string): Promise<void> {
+  changing = true;
+  desktops.stop();
+  try {
+    await client.put("/session/password", { current, password });
+  } finally {
+    changing = false;
+    desktops.start();
+  }
 }
 
 export async function signOut(): Promise<void> {
@@ -92,11 +111,18 @@ function keptGrant(): Grant | null {
   return kept ? (JSON.parse(kept) as Grant) : null;
 }
 
+/** Why signing on at the provider came to nothing, from the word the server sends back with. */
+function refusal(word: string): Problem {
+  const [message, hint] = text.login.refused[word] ?? text.login.refused.refused;
+  return new Problem(401, "sign_on", message, hint);
+}
+
 /** The secrets behind the `#`, which are removed from the address and the history at once. */
-function takeFragment(): { token: string; ticket: string } {
+function takeFragment(): { token: string; ticket: string; refused: string } {
   const values = new URLSearchParams(location.hash.slice(1));
   const token = values.get("token") ?? "";
   const ticket = values.get("ticket") ?? "";
-  if (token || ticket) history.replaceState(null, "", location.pathname + location.search);
-  return { token, ticket };
+  const refused = values.get("sign-on") ?? "";
+  if (token || ticket || refused) history.replaceState(null, "", location.pathname + location.search);
+  return { token, ticket, refused };
 }

@@ -46,8 +46,20 @@ export const text = {
 
   login: {
     title: "Sign in",
+    name: "Name",
+    password: "Password",
     token: "Access token",
     submit: "Sign in",
+    provider: (title: string) => `Sign in with ${title}`,
+    instead: {
+      token: "Sign in with an access token instead",
+      password: "Sign in with a name and password instead",
+    },
+    refused: {
+      refused: ["Signing in there did not work.", "Try again, or sign in another way."],
+      nobody: ["You are known there, but nobody has added you here yet.", "Ask an administrator to add you."],
+      unavailable: ["Where you sign in does not answer.", "Try again in a moment, or sign in another way."],
+    } as Record<string, readonly [string, string]> & { refused: readonly [string, string] },
     working: "Signing in…",
     hint: "Whoever runs this Oriel has the first token; “oriel token create” makes more.",
     expired: "Your session has ended. Sign in again.",
@@ -68,6 +80,14 @@ export const text = {
     palette: "Commands",
     skip: "Skip to the desktops",
     signedInAs: (name: string) => `Signed in as ${name}`,
+  },
+
+  account: {
+    title: "Change password",
+    current: "Password until now",
+    password: "New password",
+    help: "At least 12 letters. Everyone signed in with the old one is signed out; links you gave end.",
+    save: "Change it",
   },
 
   wall: {
@@ -273,7 +293,28 @@ export const text = {
       role: "Role",
       roles: { user: "user", viewer: "viewer", admin: "admin" } as Record<string, string>,
       created: "Since",
+      ways: "Signs in by",
+      byPassword: "password",
+      byProvider: "provider",
+      byToken: "token",
       add: "Add a person",
+      password: "Password",
+      passwordHelp: "At least 12 letters; empty: by token only.",
+      change: "Change",
+      changeOf: (name: string) => `Change ${name}`,
+      newPassword: "New password",
+      newPasswordHelp: "Empty: stays as it is. A new one signs them out everywhere.",
+      quota: "At most",
+      quotaHelp: "Over all their desktops, running or not. Empty: as everyone.",
+      quotaOf: {
+        desktops: "Desktops",
+        vcpus: "Virtual CPUs",
+        memory_mib: "Memory, MiB",
+        disk_gib: "Disk, GiB",
+        proxies: "Proxies",
+      },
+      used: (has: number, most: number | null) => (most === null ? `${has} used, no limit` : `${has} of ${most} used`),
+      save: "Save",
     },
     audit: {
       help: "Who did what, newest first.",

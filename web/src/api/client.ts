@@ -15,6 +15,10 @@ export class Client {
     return this.json<T>("POST", path, body, headers);
   }
 
+  put(path: string, body: unknown): Promise<unknown> {
+    return this.json("PUT", path, body);
+  }
+
   patch<T>(path: string, body: unknown): Promise<T> {
     return this.json<T>("PATCH", path, body);
   }

@@ -70,6 +70,21 @@ export interface Session {
   user: string;
   role: string;
   permissions: readonly ("read" | "control" | "admin")[];
+  has_password: boolean;
+}
+
+/** How people may sign in here. */
+export interface Ways {
+  password: boolean;
+  oidc: { title: string; url: string } | null;
+}
+
+export type QuotaField = "desktops" | "vcpus" | "memory_mib" | "disk_gib" | "proxies";
+
+/** What somebody may have at most (null: no limit), and has. */
+export interface Quota {
+  limits: Record<QuotaField, number | null>;
+  usage: Record<QuotaField, number>;
 }
 
 export interface Ticket {

@@ -13,7 +13,7 @@ interface FieldProps {
   name?: string;
   placeholder?: string;
   inputMode?: "text" | "numeric";
-  autocomplete?: "off" | "current-password";
+  autocomplete?: "off" | "username" | "current-password" | "new-password";
   spellcheck?: boolean;
   maxLength?: number;
   required?: boolean;

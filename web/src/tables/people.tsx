@@ -1,17 +1,22 @@
 import { useState } from "preact/hooks";
 import { moment } from "../amount";
 import { part } from "../api/client";
+import { Button } from "../parts/button";
 import { Choice, Field } from "../parts/field";
 import { client, who } from "../session";
 import { text } from "../text";
 import { AddForm } from "./add";
+import { PersonDialog } from "./person";
 import { type Column, DataTable, RemoveButton, useRows } from "./table";
 
-interface Person {
+export interface Person {
   id: string;
   name: string;
   role: string;
   created_at: string;
+  has_password: boolean;
+  /** Who they are to the provider they sign on at. */
+  subject: string | null;
 }
 
 const words = text.tables.people;
@@ -19,6 +24,7 @@ const words = text.tables.people;
 const COLUMNS: readonly Column<Person>[] = [
   { title: words.name, cell: (person) => <strong>{person.name}</strong> },
   { title: words.role, cell: (person) => words.roles[person.role] ?? person.role },
+  { title: words.ways, cell: (person) => waysOf(person).join(", ") },
   { title: words.created, cell: (person) => moment(person.created_at) },
 ];
 
@@ -26,15 +32,18 @@ export function People() {
   const rows = useRows<Person>("/users");
   const [name, setName] = useState("");
   const [role, setRole] = useState("user");
+  const [password, setPassword] = useState("");
+  const [changing, setChanging] = useState<Person | null>(null);
   const me = who.value.kind === "person" ? who.value.session.user : "";
   const add = async (): Promise<void> => {
-    await client.post("/users", { name: name.trim(), role });
+    await client.post("/users", { name: name.trim(), role, ...(password && { password }) });
     setName("");
+    setPassword("");
     await rows.readAgain();
   };
   return (
     <>
-      <AddForm label={words.add} fields={["name", "role"]} send={add}>
+      <AddForm label={words.add} fields={["name", "role", "password"]} send={add}>
         {(fault) => (
           <>
             <Field label={words.name} value={name} onValue={setName} fault={fault("name")} autocomplete="off" />
@@ -45,6 +54,15 @@ export function People() {
               fault={fault("role")}
               onValue={setRole}
             />
+            <Field
+              label={words.password}
+              secret
+              value={password}
+              onValue={setPassword}
+              fault={fault("password")}
+              help={words.passwordHelp}
+              autocomplete="new-password"
+            />
           </>
         )}
       </AddForm>
@@ -53,12 +71,28 @@ export function People() {
         rows={rows}
         columns={COLUMNS}
         keyOf={(person) => person.id}
-        actions={(person) =>
-          person.name !== me && (
-            <RemoveButton what={person.name} path={`/users/${part(person.id)}`} onRemoved={rows.readAgain} />
-          )
-        }
+        actions={(person) => (
+          <>
+            <Button onClick={() => setChanging(person)}>{words.change}</Button>
+            {person.name !== me && (
+              <RemoveButton what={person.name} path={`/users/${part(person.id)}`} onRemoved={rows.readAgain} />
+            )}
+          </>
+        )}
       />
+      {changing && (
+        <PersonDialog
+          key={changing.id}
+          person={changing}
+          onClose={() => setChanging(null)}
+          onChanged={() => void rows.readAgain()}
+        />
+      )}
     </>
   );
+}
+
+function waysOf(person: Person): string[] {
+  const ways = [person.has_password && words.byPassword, person.subject && words.byProvider];
+  return [...ways.filter((way) => typeof way === "string" && way !== ""), words.byToken] as string[];
 }

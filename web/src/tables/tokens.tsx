@@ -26,6 +26,7 @@ const COLUMNS: readonly Column<Token>[] = [
   { title: words.scopes, cell: (token) => token.scopes.join(", ") },
   { title: words.created, cell: (token) => moment(token.created_at) },
   { title: words.expires, cell: (token) => (token.expires_at ? moment(token.expires_at) : words.never) },
+  { title: words.last, cell: (token) => (token.last_used_at ? moment(token.last_used_at) : words.never) },
 ];
 
 export function Tokens() {

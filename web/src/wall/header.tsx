@@ -1,4 +1,5 @@
 import type { ComponentChildren } from "preact";
+import { account } from "../account";
 import { useCell } from "../cell";
 import { Mark } from "../parts/icons";
 import { Menu, MenuItem } from "../parts/menu";
@@ -65,6 +66,16 @@ function MainMenu() {
               {text.nav.palette}
               <kbd>Ctrl K</kbd>
             </MenuItem>
+            {viewer.session.has_password && (
+              <MenuItem
+                onClick={() => {
+                  close();
+                  account.set(true);
+                }}
+              >
+                {text.account.title}
+              </MenuItem>
+            )}
             <MenuItem onClick={() => void signOut()}>{text.nav.logout}</MenuItem>
           </>
         );

@@ -125,8 +125,8 @@ async def _end(parts: Parts, principal: Principal, *, everywhere: bool) -> None:
 
 @router.put("/password", status_code=204)
 async def change_password(request: Request, principal: Known, wanted: PasswordChange) -> Response:
-    """Your own, by the old one. Everyone who is signed in as you is signed out, this page too; links you gave
-    end. An administrator sets it for who has none, or has forgotten it."""
+    """Your own, by the old one. Everyone signed in as you is signed out, but for a page that asks by its
+    cookie: it gets a new one. Links you gave end. An administrator sets it for who has none, or forgot it."""
     parts = parts_of(request)
     user = await parts.identities.user(principal.user_id)
     if not user.has_password:
@@ -143,7 +143,12 @@ async def change_password(request: Request, principal: Known, wanted: PasswordCh
         lambda who, _: who.user_id == user.id and bool(who.session or who.link),
         AuthError("the password was changed"),
     )
-    return Response(status_code=204)
+    response = Response(status_code=204)
+    if principal.session:
+        ttl_s = parts.settings.session_ttl_s
+        _, session = await parts.identities.open_session(user.id, "password", ttl_s, address=address)
+        set_cookie(request, response, session, ttl_s)
+    return response
 
 
 async def _described(parts: Parts, principal: Principal) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from oriel.controller.encoding import JsonResponse
 from oriel.controller.middleware import audit
 from oriel.controller.parts import Parts, parts_of
 from oriel.controller.sign_on import PATH, SIGN_ON_S
+from oriel.controller.store import people
 from oriel.controller.store.people import User
 from oriel.model.errors import AuthError, ForbiddenError, NotFoundError, OrielError, UnavailableError
 
@@ -28,10 +29,11 @@ _PATH = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]{0,500}\Z")
 
 @router.get("/ways")
 async def list_ways(request: Request) -> Response:
-    """How people may sign in here, for the page that asks them."""
+    """How people may sign in here, for the page that asks them. `password`: whether anyone has one."""
     parts = parts_of(request)
     oidc = {"title": parts.settings.oidc_title, "url": PATH} if parts.sign_on.offered else None
-    return JsonResponse({"password": True, "token": True, "oidc": oidc})
+    password = await parts.database.read(people.any_password)
+    return JsonResponse({"password": password, "token": True, "oidc": oidc})
 
 
 @router.get("/oidc", status_code=303, response_class=RedirectResponse)

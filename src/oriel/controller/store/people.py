@@ -19,6 +19,7 @@ __all__ = [
     "User",
     "add_token",
     "add_user",
+    "any_password",
     "change_user",
     "find_token",
     "find_user",
@@ -129,6 +130,11 @@ def password_of(connection: Connection, name: str) -> tuple[User, str | None] | 
     """The user of that name, and the hash of their password, None if they have none."""
     row = connection.execute(select(users).where(users.c.name == name)).first()
     return None if row is None else (_user(row), row.password)
+
+
+def any_password(connection: Connection) -> bool:
+    """Whether anyone can sign in by one."""
+    return connection.execute(select(users.c.id).where(users.c.password.is_not(None))).first() is not None
 
 
 def set_password(transaction: Transaction, user: User, password: str | None) -> None:

@@ -114,6 +114,7 @@ desktops = Table(
     Column("error", JSON),
     Column("journal_seq", _Number, nullable=False),  # the keeper's last event taken over
     Column("revision", Integer, nullable=False),  # goes up with every change
+    sqlite_autoincrement=True,  # lists keep what they read under this number (store/desktops.py)
 )  # fmt: skip
 
 shares = Table(

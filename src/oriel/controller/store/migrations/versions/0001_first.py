@@ -97,6 +97,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("number", name="pk_desktops"),
         sa.UniqueConstraint("id", name="uq_desktops_id"),
         sa.UniqueConstraint("name", name="uq_desktops_name"),
+        sqlite_autoincrement=True,
     )
     op.create_index("ix_desktops_owner_id", "desktops", ["owner_id"], unique=False)
     op.create_table(
