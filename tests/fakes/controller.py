@@ -24,7 +24,7 @@ from oriel.host.layout import Home
 from oriel.host.settings import Settings
 from tests.fakes.hostd import FakeDesktop, FakeHost
 
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 
 
 @dataclass
@@ -185,7 +185,7 @@ def run_against(test: Callable[[Running], Any], settings: Mapping[str, Any], por
     async def body() -> None:
         # Short, because a socket's path may have only 107 bytes.
         with tempfile.TemporaryDirectory(prefix="oc-") as directory:
-            async with asyncio.timeout(60), controller(Path(directory), port, **settings) as running:
+            async with asyncio.timeout(300), controller(Path(directory), port, **settings) as running:
                 await test(running)
 
     asyncio.run(body())

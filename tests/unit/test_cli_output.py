@@ -28,7 +28,8 @@ from oriel.model.errors import (
 ROOT = Path(__file__).resolve().parents[2]
 CONTRACT = set(
     """doctor serve create list show open exec cp screenshot type key click shell start stop pause resume fork
-    snapshot rewind delete logs events verify image template proxy user token bench version""".split()  # noqa: SIM905
+    snapshot rewind delete logs events verify image template proxy user token
+    backup restore bench version""".split()  # noqa: SIM905
 )
 
 

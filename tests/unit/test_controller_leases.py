@@ -50,7 +50,7 @@ def against(count: int, **kind: bool) -> Callable[[Callable[[Book], Any]], Calla
     def decorate(test: Callable[[Book], Any]) -> Callable[[Path], None]:
         def run(tmp_path: Path) -> None:
             async def body() -> None:
-                async with opened(tmp_path) as (database, _):
+                async with opened(f"sqlite:///{tmp_path}/oriel.db") as (database, _):
                     for user in (ANN, BOB):
                         await database.write(lambda t, user=user: people.add_user(t, user))
                     pool = Proxy(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import text
 
 from oriel.controller.store import desktops, events, people
 from oriel.controller.store.database import Database, Transaction
@@ -23,6 +23,7 @@ from oriel.model.errors import HostError, NotFoundError, StateError
 from oriel.model.events import Event, utc_now
 from oriel.model.spec import Isolation, Runtime
 from oriel.model.state import State
+from tests.fakes.postgres import Cluster, cluster
 
 ANN = User(id="u-ann", name="ann", role="user", created_at=utc_now())
 
@@ -39,10 +40,24 @@ def desktop(number: int = 1, **changes: Any) -> Desktop:
     return replace(made, **changes)
 
 
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[Cluster]:
+    with cluster() as made:
+        yield made
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a new database: every promise of the store holds on both."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/oriel.db"
+    return request.getfixturevalue("postgresql").database()
+
+
 @asynccontextmanager
-async def opened(directory: Path) -> AsyncIterator[tuple[Database, list[Event]]]:
+async def opened(url: str) -> AsyncIterator[tuple[Database, list[Event]]]:
     published: list[Event] = []
-    database = Database(f"sqlite:///{directory}/oriel.db")
+    database = Database(url)
     await database.open(lambda several: published.extend(event for _, event in several))
     try:
         yield database, published
@@ -54,24 +69,24 @@ async def with_ann(database: Database) -> None:
     await database.write(lambda t: people.add_user(t, ANN))
 
 
-def test_what_is_stored_comes_back(tmp_path: Path) -> None:
+def test_what_is_stored_comes_back(store: str) -> None:
     async def run() -> None:
-        async with opened(tmp_path) as (database, published):
+        async with opened(store) as (database, published):
             await with_ann(database)
             wanted = desktop()
             made = await database.write(lambda t: desktops.add(t, wanted))
             assert made == replace(wanted, number=1)
             assert await database.read(lambda c: desktops.find(c, wanted.name)) == made
             assert [event.kind for event in published] == ["state.creating"]
-        async with opened(tmp_path) as (database, _):
+        async with opened(store) as (database, _):
             assert await database.read(lambda c: desktops.find(c, wanted.id)) == made
 
     asyncio.run(run())
 
 
-def test_a_state_moves_only_along_the_table_and_each_move_is_an_event(tmp_path: Path) -> None:
+def test_a_state_moves_only_along_the_table_and_each_move_is_an_event(store: str) -> None:
     async def run() -> None:
-        async with opened(tmp_path) as (database, published):
+        async with opened(store) as (database, published):
             await with_ann(database)
             made = await database.write(lambda t: desktops.add(t, desktop()))
             with pytest.raises(StateError):
@@ -95,11 +110,11 @@ def test_a_state_moves_only_along_the_table_and_each_move_is_an_event(tmp_path: 
     asyncio.run(run())
 
 
-def test_a_change_that_fails_is_undone_alone(tmp_path: Path) -> None:
+def test_a_change_that_fails_is_undone_alone(store: str) -> None:
     """Changes that queue up are one transaction on the disk, and still each for itself."""
 
     async def run() -> None:
-        async with opened(tmp_path) as (database, published):
+        async with opened(store) as (database, published):
             await with_ann(database)
 
             def fail(transaction: Transaction) -> None:
@@ -135,9 +150,9 @@ def test_a_change_that_fails_is_undone_alone(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-def test_pages_go_backwards_from_the_newest(tmp_path: Path) -> None:
+def test_pages_go_backwards_from_the_newest(store: str) -> None:
     async def run() -> None:
-        async with opened(tmp_path) as (database, _):
+        async with opened(store) as (database, _):
             await with_ann(database)
             for number in range(1, 6):
                 await database.write(lambda t, n=number: desktops.add(t, desktop(n)))
@@ -153,9 +168,9 @@ def test_pages_go_backwards_from_the_newest(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-def test_event_numbers_are_never_given_twice(tmp_path: Path) -> None:
+def test_event_numbers_are_never_given_twice(store: str) -> None:
     async def run() -> None:
-        async with opened(tmp_path) as (database, published):
+        async with opened(store) as (database, published):
             await with_ann(database)
             await database.write(lambda t: desktops.add(t, desktop()))
             await database.write(lambda t: events.trim(t, -10))
@@ -166,9 +181,9 @@ def test_event_numbers_are_never_given_twice(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-def test_migrations_lead_to_the_tables(tmp_path: Path) -> None:
+def test_migrations_lead_to_the_tables(store: str) -> None:
     async def run() -> None:
-        async with opened(tmp_path) as (database, _):
+        async with opened(store) as (database, _):
             with database._engine.connect() as connection:
                 context = MigrationContext.configure(connection)
                 assert compare_metadata(context, metadata) == []
@@ -176,23 +191,22 @@ def test_migrations_lead_to_the_tables(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-def test_a_newer_database_is_refused(tmp_path: Path) -> None:
+def test_a_newer_database_is_refused(store: str) -> None:
     async def run() -> None:
-        async with opened(tmp_path):
-            pass
-        with sqlite3.connect(tmp_path / "oriel.db") as connection:
-            connection.execute("UPDATE alembic_version SET version_num = '9999'")
-        connection.close()
-        database = Database(f"sqlite:///{tmp_path}/oriel.db")
+        async with opened(store) as (database, _):
+            await database.write(
+                lambda t: t.connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+            )
+        database = Database(store)
         with pytest.raises(HostError, match="does not fit"):
             await database.open(lambda _: None)
 
     asyncio.run(run())
 
 
-def test_only_an_admin_that_is_not_the_last_goes(tmp_path: Path) -> None:
+def test_only_an_admin_that_is_not_the_last_goes(store: str) -> None:
     async def run() -> None:
-        async with opened(tmp_path) as (database, _):
+        async with opened(store) as (database, _):
             root = User(id="u-root", name="root", role="admin", created_at=utc_now())
             await database.write(lambda t: people.add_user(t, root))
             await with_ann(database)
@@ -209,11 +223,11 @@ def test_only_an_admin_that_is_not_the_last_goes(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-def test_a_desktop_that_is_gone_is_never_taken_for_the_next_one(tmp_path: Path) -> None:
+def test_a_desktop_that_is_gone_is_never_taken_for_the_next_one(store: str) -> None:
     """Lists keep what they have read by number; SQLite by itself gives the newest row's number again."""
 
     async def run() -> None:
-        async with opened(tmp_path) as (database, _):
+        async with opened(store) as (database, _):
             await with_ann(database)
             for number in (1, 2):
                 made = await database.write(lambda t, n=number: desktops.add(t, desktop(n)))

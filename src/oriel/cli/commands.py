@@ -34,6 +34,8 @@ COMMANDS = {
     "logs": "history:logs",
     "events": "history:events",
     "verify": "verification:verify",
+    "backup": "backups:backup",
+    "restore": "backups:restore",
     "bench": "host:bench",
     "version": "host:version",
 }

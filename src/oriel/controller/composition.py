@@ -41,7 +41,7 @@ from oriel.host.records import write_process
 from oriel.host.settings import Settings
 from oriel.model.errors import HostError, OrielError, StateError
 
-__all__ = ["Address", "Server", "assemble", "serve"]
+__all__ = ["Address", "Server", "alone", "assemble", "make_directories", "serve"]
 
 GRACE_S = 3  # for answers under way when we stop
 TRIM_EVERY_S = 600.0
@@ -86,8 +86,8 @@ async def assemble(home: Home, settings: Settings, url: str) -> AsyncIterator[Pa
     Desktops are looked at in the background, as soon as the host's service answers.
     """
     async with contextlib.AsyncExitStack() as stack:
-        _make_directories(home)
-        stack.enter_context(_alone(home))
+        make_directories(home)
+        stack.enter_context(alone(home))
         vault = Vault(home.secret_key)
         countries = Countries(settings.country_database)
         stack.callback(countries.close)
@@ -192,7 +192,8 @@ async def _background() -> AsyncIterator[asyncio.TaskGroup]:
             await task
 
 
-def _make_directories(home: Home) -> None:
+def make_directories(home: Home) -> None:
+    """Those the controller writes to. HostError if it may not."""
     for directory in (home.controller, home.stills):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not os.access(home.controller, os.W_OK):
@@ -202,7 +203,7 @@ def _make_directories(home: Home) -> None:
 
 
 @contextlib.contextmanager
-def _alone(home: Home) -> Iterator[None]:
+def alone(home: Home) -> Iterator[None]:
     """One controller per home; the lock ends with the process, however that ends."""
     fd = os.open(home.controller, os.O_RDONLY | os.O_DIRECTORY)
     try:

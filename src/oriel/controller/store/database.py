@@ -23,12 +23,12 @@ from alembic.config import Config
 from alembic.util import CommandError
 from pydantic_core import from_json, to_json
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from oriel.model.errors import HostError, NoSpaceError, OrielError, UnavailableError
 from oriel.model.events import Event
 
-__all__ = ["Database", "Transaction"]
+__all__ = ["Database", "Transaction", "make_engine", "migrate"]
 
 READERS = 4
 MAX_BATCH = 256
@@ -111,12 +111,13 @@ class Database:
 
     def _prepare(self) -> None:
         try:
-            self._engine = _engine(self._url)
-            with self._engine.begin() as connection:
-                config = Config()
-                config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
+            self._engine = make_engine(self._url)
+            try:
+                with self._engine.begin() as connection:
+                    migrate(connection, "head")
+            except BaseException:
+                self._engine.dispose()
+                raise
         except DBAPIError as error:
             raise _translated(error) from error
         except CommandError as error:
@@ -124,6 +125,12 @@ class Database:
                 f"the database does not fit this version of Oriel: {error}",
                 hint="start the version that wrote it, or restore a backup",
             ) from error
+        except SQLAlchemyError as error:
+            # Without its text: that may hold the address, and the address a password.
+            raise HostError(
+                f"database_url is no database Oriel can use ({type(error).__name__})",
+                hint="postgresql://USER@HOST/NAME, or leave it empty for SQLite in the home",
+            ) from None
 
     def _write(self) -> None:
         with self._engine.connect() as connection:
@@ -179,7 +186,7 @@ def _apply(
         with connection.begin_nested():
             result = change.work(transaction)
     except DBAPIError as error:
-        if error.connection_invalidated or isinstance(error.orig, sqlite3.OperationalError):
+        if error.connection_invalidated or isinstance(error, OperationalError):
             raise
         return None, error
     except Exception as error:
@@ -188,9 +195,18 @@ def _apply(
     return result, None
 
 
-def _engine(url: str) -> Engine:
+def migrate(connection: Connection, revision: str) -> None:
+    """Bring the tables to a revision. CommandError if it is none of ours."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+def make_engine(url: str) -> Engine:
+    """How Oriel speaks with a database: SQLite by WAL, synced at every commit."""
     engine = create_engine(
-        url, pool_size=READERS + 1, max_overflow=2,
+        url, pool_size=READERS + 1, max_overflow=2, pool_pre_ping=not url.startswith("sqlite"),
         # Several times quicker than the standard library's, and a list reads five JSON columns a row.
         json_serializer=lambda value: to_json(value).decode(), json_deserializer=from_json,
     )  # fmt: skip

@@ -37,7 +37,7 @@ def record(
     at = at or utc_now()
     values = {
         "at": at, "desktop": desktop.id, "owner_id": desktop.owner_id,
-        "kind": kind[:64], "message": message, "data": dict(data or {}),
+        "kind": kind[:64], "message": message.replace("\0", "\ufffd"), "data": dict(data or {}),
     }  # fmt: skip
     result = transaction.connection.execute(insert(events).values(values))
     key = result.inserted_primary_key
