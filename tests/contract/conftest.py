@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import tempfile
@@ -12,9 +13,12 @@ import pytest
 
 from oriel.host import slots
 from oriel.host.mounts import mounts_below
-from tests.contract.machines import Place, make_place
+from oriel.machine.driver import ImageFiles
+from oriel.machine.firecracker.probe import probe
+from tests.contract.machines import Place, make_place, programs
 
 REAL = (
+    pytest.param("firecracker", marks=pytest.mark.firecracker),
     pytest.param("container", marks=pytest.mark.container),
     pytest.param("qemu", marks=pytest.mark.emulated),
 )
@@ -27,6 +31,16 @@ def image(request: pytest.FixtureRequest) -> Path:
     if chosen := os.environ.get("ORIEL_TEST_IMAGE"):
         return Path(chosen)
     return request.getfixturevalue("golden_image")
+
+
+@pytest.fixture(scope="session")
+def firecracker(image: Path) -> None:
+    """Skips where there is no Firecracker, or where this host's KVM runs no guest."""
+    if "ORIEL_FIRECRACKER_BIN" not in os.environ:
+        pytest.skip("ORIEL_FIRECRACKER_BIN is not set: Firecracker itself was not tried")
+    found = asyncio.run(probe(programs, ImageFiles.of(image)))
+    if not found.works:
+        pytest.skip(f"{found.detail}; tests/integration/test_firecracker_nested.py runs this elsewhere")
 
 
 @pytest.fixture(params=[*REAL, *FAKE])
@@ -50,6 +64,8 @@ def _place(request: pytest.FixtureRequest, kind: str) -> Iterator[Place]:
     if os.geteuid() != 0:
         pytest.fail("machines need root: run ./test as root")
     fake = kind in FAKE
+    if kind == "firecracker":
+        request.getfixturevalue("firecracker")
     image = Path("/nowhere") if fake else request.getfixturevalue("image")
     # Short: unix sockets have paths of at most 107 bytes.
     directory = Path(tempfile.mkdtemp(prefix="oriel-contract-", dir="/var/tmp"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pickle
 import secrets
 import subprocess
@@ -16,6 +17,7 @@ from oriel.host.cgroups import Cgroup
 from oriel.host.namespaces import NetnsSockets
 from oriel.machine.container.driver import ContainerDriver
 from oriel.machine.driver import Driver, ImageFiles, MachineSpec
+from oriel.machine.firecracker.driver import FirecrackerDriver
 from oriel.machine.fake import NeverReadyDriver, SlowDriver, StubbornDriver
 from oriel.machine.qemu.driver import QemuDriver
 from oriel.model.link import Link
@@ -24,7 +26,16 @@ from oriel.network.link import GatewaySockets, make_link, open_gateway_sockets, 
 from tests.inventory import Inventory
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def programs() -> tuple[Path, Path]:
+    """Firecracker and jailer: the first as the environment says, the other beside it unless told."""
+    firecracker = Path(os.environ["ORIEL_FIRECRACKER_BIN"])
+    return firecracker, Path(os.environ.get("ORIEL_JAILER_BIN") or firecracker.with_name("jailer"))
+
+
 DRIVERS: dict[str, Callable[[], Driver]] = {
+    "firecracker": lambda: FirecrackerDriver(programs),
     "container": ContainerDriver,
     "qemu": QemuDriver,
     "never-ready": NeverReadyDriver,
@@ -46,7 +57,7 @@ class Place:
 
     @property
     def runtime(self) -> Runtime:
-        return Runtime.QEMU if self.kind == "qemu" else Runtime.CONTAINER
+        return Runtime(self.kind) if self.kind in list(Runtime) else Runtime.CONTAINER
 
     @contextlib.asynccontextmanager
     async def linked(self) -> AsyncIterator[None]:
@@ -88,7 +99,7 @@ class Place:
         child = subprocess.Popen(
             [sys.executable, "-m", "tests.contract.starter", self.kind],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT,
-            env={"PYTHONPATH": f"{ROOT}:{ROOT}/src", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+            env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT}/src"},
         )  # fmt: skip
         assert child.stdin is not None
         pickle.dump(self.spec, child.stdin)

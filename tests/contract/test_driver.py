@@ -154,12 +154,12 @@ def test_a_failed_start_says_why_and_leaves_nothing(real_place: Place, tmp_path:
             garbage.write_bytes(os.urandom(1 << 16))
             garbage.chmod(0o644)
             image = real_place.spec.image
-            broken = ImageFiles(root=garbage, kernel=garbage, initrd=image.initrd, disk=image.disk)
+            broken = replace(image, root=garbage, kernel=garbage, elf_kernel=garbage)
             with pytest.raises(OrielError) as raised:
                 await real_place.driver.start(replace(real_place.spec, image=broken))
             assert real_place.left() == []
             if isinstance(raised.value, LaunchError):
-                assert "qemu-system-x86_64" in raised.value.message
+                assert {"qemu": "qemu-system-x86_64", "firecracker": "jailer"}[real_place.kind] in raised.value.message
             else:
                 assert str(garbage) in raised.value.message
 

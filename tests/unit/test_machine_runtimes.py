@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from oriel.machine.container.driver import ContainerDriver
 from oriel.machine.driver import Probe
-from oriel.machine.qemu.driver import QemuDriver
-from oriel.machine.runtimes import automatic, driver_for
+from oriel.machine.runtimes import automatic
 from oriel.model.errors import HostError
 from oriel.model.spec import Isolation, Runtime
 
@@ -39,10 +37,3 @@ def test_when_nothing_works_every_reason_is_given() -> None:
     ) as raised:
         automatic(dict.fromkeys(Runtime, ABSENT))
     assert "install it" in raised.value.hint
-
-
-def test_drivers_by_name() -> None:
-    assert isinstance(driver_for(Runtime.CONTAINER), ContainerDriver)
-    assert isinstance(driver_for(Runtime.QEMU, Isolation.VM), QemuDriver)
-    with pytest.raises(HostError, match="firecracker"):
-        driver_for(Runtime.FIRECRACKER)

@@ -70,13 +70,13 @@ async def _examine(home: Home, output: Output) -> list[dict[str, Any]]:
 async def _runtimes(home: Home) -> list[dict[str, Any]]:
     """Each runtime tried now, with the home's image if it has one."""
     from oriel.hostd.images import default_image
-    from oriel.hostd.runtimes import PROBES
+    from oriel.hostd.runtimes import probes_of
     from oriel.machine.driver import ImageFiles
 
     image = default_image(home)
     files = ImageFiles.of(home.image(image)) if image else None
     checks = []
-    for name, probe in PROBES.items():
+    for name, probe in probes_of(home).items():
         check = {"id": f"runtime.{name}", "fatal": False}
         try:
             found = await probe(files)

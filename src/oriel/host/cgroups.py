@@ -20,7 +20,7 @@ from pathlib import Path
 from oriel.host.mounts import read_mounts
 from oriel.model.errors import HostError
 
-__all__ = ["Cgroup", "Limits"]
+__all__ = ["PARENT", "Cgroup", "Limits"]
 
 PARENT = "oriel"
 CPU_PERIOD_US = 100_000
@@ -32,11 +32,15 @@ ENTER = Path(__file__).with_name("enter.py")
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a machine may use. `cpus` is in whole processors; `processes` counts threads."""
+    """What a machine may use. `cpus` is in whole processors; `processes` counts threads.
+
+    Without `swap` none of its memory is ever written to the host's swap, where the host can tell.
+    """
 
     memory_mib: int
     cpus: float
     processes: int
+    swap: bool = True
 
 
 @dataclass(frozen=True)
@@ -113,13 +117,21 @@ class Cgroup:
             {"cpu.cfs_period_us": str(CPU_PERIOD_US), "cpu.cfs_quota_us": str(quota)},
             {"cpu.max": f"{quota} {CPU_PERIOD_US}"},
         )
+        if not limits.swap:
+            # Version 1 counts memory and swap together, and only where the host was started with swapaccount.
+            self._write(
+                "memory", {"memory.memsw.limit_in_bytes": memory}, {"memory.swap.max": "0"}, optional=True
+            )
         self._write("pids", {"pids.max": str(limits.processes)}, {"pids.max": str(limits.processes)})
 
-    def _write(self, controller: str, v1: dict[str, str], v2: dict[str, str]) -> None:
+    def _write(
+        self, controller: str, v1: dict[str, str], v2: dict[str, str], *, optional: bool = False
+    ) -> None:
         tree = self._trees.controllers.get(controller)
         directory, values = (self._unified, v2) if tree is None else (tree / PARENT / self.name, v1)
         for file, value in values.items():
-            (directory / file).write_text(value)
+            if (directory / file).exists() or not optional:
+                (directory / file).write_text(value)
 
     def command(self, argv: Sequence[str | Path]) -> list[str | Path]:
         """`argv`, run as a member from its first instruction on."""

@@ -6,6 +6,7 @@ HOME/
   images/NAME@VERSION/          one golden image: root.erofs, initrd, vmlinuz, disk.img, manifest.json
   images/.cache/                build layers, keyed by hash
   images/.templates/KEY/        a moment that desktops begin at: memory, pages, devices, disk.img …
+  firecracker/                  firecracker and jailer, as the operator installed them (optional)
   hostd/                        root:oriel 0750
     hostd.sock                  0660; verbs in docs/internals.md
     hostd.json  hostd.log       pid and start time; log
@@ -143,6 +144,11 @@ class Home:
     def recipes(self) -> Path:
         """The operator's own recipes; they come before the shipped ones."""
         return self.root / "recipes"
+
+    @property
+    def firecracker(self) -> Path:
+        """The two programs, and `release.json`: what they are and where they came from."""
+        return self.root / "firecracker"
 
     @property
     def images(self) -> Path:

@@ -18,7 +18,7 @@ from oriel.host.records import tell, write_process
 from oriel.host.server import serve_unix
 from oriel.hostd.keepers import KEEPER, Keepers
 from oriel.hostd.removal import desktop_ids, sweep
-from oriel.hostd.runtimes import PROBES, Probing, Runtimes
+from oriel.hostd.runtimes import Probing, Runtimes
 from oriel.hostd.verbs import Verbs
 from oriel.keeper.main import driver_of
 from oriel.keeper.server import DriverOf, lock_directory
@@ -34,7 +34,7 @@ def main(
     *,
     drivers: DriverOf = driver_of,
     keeper: Sequence[str] = KEEPER,
-    probes: Probing = PROBES,
+    probes: Probing | None = None,
 ) -> int:
     """Run hostd until SIGTERM; its keepers live on. 0, or 1 with the reason in the log."""
     parser = argparse.ArgumentParser(prog="python -m oriel.hostd", description="The root service of a host.")

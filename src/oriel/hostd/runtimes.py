@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
@@ -14,7 +15,7 @@ from oriel.hostd.images import default_image
 from oriel.machine.driver import ImageFiles, Probe
 from oriel.model.spec import Isolation, Runtime
 
-__all__ = ["PROBES", "Probing", "Runtimes"]
+__all__ = ["Probing", "Runtimes", "probes_of"]
 
 Probing = Mapping[Runtime, Callable[[ImageFiles | None], Awaitable[Probe]]]
 _LOG = logging.getLogger(__name__)
@@ -32,23 +33,28 @@ async def _qemu(image: ImageFiles | None) -> Probe:
     return await probe(image)
 
 
-async def _firecracker(_image: ImageFiles | None) -> Probe:
-    return Probe(False, Isolation.VM, "this version has no firecracker runtime", "use container or qemu")
+async def _firecracker(home: Home, image: ImageFiles | None) -> Probe:
+    from oriel.machine.firecracker.probe import probe
+    from oriel.machine.firecracker.release import installed
+
+    return await probe(lambda: installed(home), image)
 
 
-PROBES: Probing = {
-    Runtime.FIRECRACKER: _firecracker,
-    Runtime.QEMU: _qemu,
-    Runtime.CONTAINER: _container,
-}
+def probes_of(home: Home) -> Probing:
+    """A probe per runtime; Firecracker's programs may be the home's own."""
+    return {
+        Runtime.FIRECRACKER: functools.partial(_firecracker, home),
+        Runtime.QEMU: _qemu,
+        Runtime.CONTAINER: _container,
+    }
 
 
 class Runtimes:
     """The probes' results. Asked while they are still running, everybody waits for the same run."""
 
-    def __init__(self, home: Home, probes: Probing = PROBES) -> None:
+    def __init__(self, home: Home, probes: Probing | None = None) -> None:
         self._home = home
-        self._probes = probes
+        self._probes = probes if probes is not None else probes_of(home)
         self._proving = asyncio.Lock()
 
     async def all(self) -> dict[str, dict[str, Any]]:

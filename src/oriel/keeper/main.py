@@ -18,7 +18,7 @@ from oriel.host.probes import read_probes
 from oriel.host.records import tell
 from oriel.keeper.server import DriverOf, keep
 from oriel.machine.driver import Driver
-from oriel.model.errors import HostError, OrielError
+from oriel.model.errors import OrielError
 from oriel.model.spec import Isolation, Runtime, check_desktop_id
 
 __all__ = ["NEVER_NEEDED", "driver_of", "main"]
@@ -47,7 +47,10 @@ def driver_of(runtime: Runtime, home: Home) -> Driver:
 
         _, proven = read_probes(home)
         return QemuDriver(kvm=proven.get(Runtime.QEMU, {}).get("isolation") == Isolation.VM)
-    raise HostError(f"this version has no {runtime} runtime", hint="use container or qemu")
+    from oriel.machine.firecracker.driver import FirecrackerDriver
+    from oriel.machine.firecracker.release import installed
+
+    return FirecrackerDriver(lambda: installed(home))
 
 
 def main(argv: Sequence[str] | None = None, *, drivers: DriverOf = driver_of) -> int:

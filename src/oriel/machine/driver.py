@@ -53,7 +53,8 @@ class ImageFiles:
     """The files of one golden image that a machine is made from; all read-only, never changed in place."""
 
     root: Path  # EROFS
-    kernel: Path
+    kernel: Path  # bzImage
+    elf_kernel: Path  # the same, unpacked
     initrd: Path
     disk: Path  # ext4, the template of a desktop's writable disk (small, sparse)
 
@@ -62,6 +63,7 @@ class ImageFiles:
         return ImageFiles(
             root=directory / "root.erofs",
             kernel=directory / "vmlinuz",
+            elf_kernel=directory / "vmlinux",
             initrd=directory / "initrd",
             disk=directory / "disk.img",
         )

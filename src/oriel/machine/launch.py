@@ -34,23 +34,30 @@ async def launch(
     cgroup: Cgroup,
     up: Callable[[], Coroutine[Any, Any, None]],
     explain: Callable[[int | None], str],
+    at_end: Callable[[], None] = lambda: None,
     env: Mapping[str, str] | None = None,
     pass_fds: Sequence[int] = (),
     within: Callable[[Spawning], Child] = lambda spawning: spawning(),
 ) -> TrackedProcess:
     """Start `argv` as a member of `cgroup` and return once `up()` does, at most 30 s later.
 
-    `within` does the spawning itself, from a thread that stands in a namespace. Raises LaunchError with
+    `at_end` runs once the machine has ended, before it is explained. `within` does the spawning itself,
+    from a thread that stands in a namespace. Raises LaunchError with
     the command and the console's tail. Then, and when cancelled, nothing of it runs.
     """
     command = cgroup.command(argv)
     console = console_of(spec)
     console.open()
+
+    def close() -> None:
+        console.close()
+        at_end()
+
     try:
         with console.writer() as output:
             child = within(lambda: process.spawn(command, log=output, env=env, pass_fds=pass_fds))
         try:
-            tracked = TrackedProcess.of_child(child, explain=explain, at_end=console.close)
+            tracked = TrackedProcess.of_child(child, explain=explain, at_end=close)
             await tracked.until(up(), deadline_s=DEADLINE_S)
         except BaseException:
             child.kill()  # it may not have joined its group yet

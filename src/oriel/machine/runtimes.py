@@ -1,37 +1,14 @@
-"""Which runtimes there are, which of them work here, and which one `auto` means."""
+"""Which one of the runtimes that work here `auto` means."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 
-from oriel.machine.container.driver import ContainerDriver
-from oriel.machine.container.probe import probe as probe_container
-from oriel.machine.driver import Driver, ImageFiles, Probe
-from oriel.machine.qemu.driver import QemuDriver
-from oriel.machine.qemu.probe import probe as probe_qemu
+from oriel.machine.driver import Probe
 from oriel.model.errors import HostError
 from oriel.model.spec import Isolation, Runtime
 
-__all__ = ["automatic", "driver_for", "probe_all"]
-
-
-def driver_for(runtime: Runtime, isolation: Isolation | None = None) -> Driver:
-    """The driver of a runtime. `isolation` is what its probe found: QEMU uses KVM only for `vm`."""
-    if runtime is Runtime.CONTAINER:
-        return ContainerDriver()
-    if runtime is Runtime.QEMU:
-        return QemuDriver(kvm=isolation is Isolation.VM)
-    raise HostError(f"this version has no {runtime} runtime", hint="use qemu or container")
-
-
-async def probe_all(image: ImageFiles | None) -> dict[Runtime, Probe]:
-    """Try every runtime, at the same time; at most some 20 s. Without an image only the tools are checked."""
-    qemu, container = await asyncio.gather(probe_qemu(image), probe_container(image))
-    missing = Probe(
-        False, Isolation.VM, "this version has no firecracker runtime", "use qemu with KVM, or container"
-    )
-    return {Runtime.FIRECRACKER: missing, Runtime.QEMU: qemu, Runtime.CONTAINER: container}
+__all__ = ["automatic"]
 
 
 def automatic(probes: Mapping[Runtime, Probe]) -> Runtime:

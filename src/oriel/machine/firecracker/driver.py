@@ -1,0 +1,173 @@
+"""The Firecracker runtime: the golden image as a microVM, in a jail."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from oriel.host.appearance import appeared
+from oriel.host.cgroups import Cgroup
+from oriel.host.disk import make_disk
+from oriel.host.mounts import enter_private_mounts
+from oriel.host.slots import process_uid
+from oriel.host.threads import DedicatedThread, in_thread
+from oriel.machine.driver import MachineSpec, Moment
+from oriel.machine.firecracker import calls
+from oriel.machine.firecracker.calls import Call
+from oriel.machine.firecracker.client import ask
+from oriel.machine.firecracker.command import METRICS, SOCKET, jailer_argv, kernel_command_line, limits
+from oriel.machine.firecracker.ending import explained
+from oriel.machine.firecracker.jail import Jail, files_of
+from oriel.machine.firecracker.machine import API_DEADLINE_S, LOAD_DEADLINE_S, FirecrackerMachine
+from oriel.machine.firecracker.metrics import Metrics
+from oriel.machine.firecracker.release import Release, examined
+from oriel.machine.launch import console_of, launch
+from oriel.machine.tracked import TrackedProcess
+from oriel.model.errors import HostError, NoSpaceError
+from oriel.model.spec import Runtime
+
+__all__ = ["FirecrackerDriver", "jail_of"]
+
+
+class FirecrackerDriver:
+    """See the promises in `oriel.machine.driver`.
+
+    `programs` finds Firecracker and jailer, and is asked at each start: they may be another release by then,
+    and to clear away what an earlier one left they need not be there at all.
+    """
+
+    runtime = Runtime.FIRECRACKER
+
+    def __init__(self, programs: Callable[[], tuple[Path, Path]]) -> None:
+        self._programs = programs
+
+    async def prepare_disk(self, spec: MachineSpec) -> None:
+        await make_disk(spec.image.disk, spec.disk, size_gib=spec.disk_gib)
+
+    async def start(self, spec: MachineSpec) -> FirecrackerMachine:
+        append = kernel_command_line()
+        return await self._run(spec, files_of(spec), calls.boot(spec, append), booted=True)
+
+    async def engine(self, spec: MachineSpec) -> str:  # noqa: ARG002 - the same for every specification
+        """Firecracker promises a restore only on the same version, processor and host kernel."""
+        release = await examined(*self._programs())
+        return f"firecracker {release.version}; linux {os.uname().release}; {await in_thread(_processor)}"
+
+    async def restore(self, spec: MachineSpec, moment: Moment) -> FirecrackerMachine:
+        files = {calls.ROOT: spec.image.root, calls.DISK: spec.disk}
+        files |= {calls.MEMORY: moment.memory, calls.DEVICES: moment.devices}
+        return await self._run(spec, files, [calls.load()], booted=False)
+
+    async def adopt(self, spec: MachineSpec, record: Mapping[str, Any]) -> FirecrackerMachine | None:
+        identity = TrackedProcess.identity_in(record)
+        if identity is None:
+            return None
+        jail, console = jail_of(spec), console_of(spec)
+        metrics = Metrics(jail.metrics)
+        console.open()
+        metrics.open()
+
+        def at_end() -> None:
+            console.close()
+            metrics.close()
+
+        tracked = TrackedProcess(identity, explain=lambda code: explained(code, metrics.last), at_end=at_end)
+        booted = record.get("booted") is True
+        return FirecrackerMachine(tracked, Cgroup(spec.desktop_id), jail, metrics, booted=booted)
+
+    async def release(self, spec: MachineSpec) -> None:
+        await Cgroup(spec.desktop_id).remove()
+        if await in_thread(spec.directory.exists):
+            await in_thread(lambda: shutil.rmtree(spec.directory))
+        # The slot's uid may be another desktop's tomorrow.
+        with contextlib.suppress(FileNotFoundError):
+            os.chown(spec.disk, 0, 0)
+
+    async def _run(
+        self, spec: MachineSpec, files: Mapping[str, Path], asked: Sequence[Call], *, booted: bool
+    ) -> FirecrackerMachine:
+        """A machine over `files`, once it has done what is `asked` of it."""
+        await self.release(spec)
+        try:
+            argv = _argv(spec, await examined(*self._programs()))
+            await in_thread(lambda: _make(spec))
+            inside = await DedicatedThread.open(f"mounts {spec.desktop_id}", enter_private_mounts)
+            try:
+                await inside.call(lambda: jail_of(spec).show(files))
+                return await _launch(spec, argv, inside, asked, booted=booted)
+            finally:
+                await in_thread(inside.close)
+        except BaseException:
+            await self.release(spec)
+            raise
+
+
+def jail_of(spec: MachineSpec) -> Jail:
+    return Jail(spec.directory / "jail", spec.desktop_id)
+
+
+def _make(spec: MachineSpec) -> None:
+    """Control group and jail, and the disk in the hands of the slot's uid. Raises HostError."""
+    uid = process_uid(spec.slot)
+    try:
+        jail_of(spec).make(uid)
+        os.chown(spec.disk, uid, uid)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise NoSpaceError(f"there is no room for the jail of {spec.desktop_id}") from error
+        raise HostError(f"the jail of {spec.desktop_id} cannot be made: {error}") from error
+    Cgroup(spec.desktop_id).create(limits(spec))
+
+
+def _argv(spec: MachineSpec, release: Release) -> list[str | Path]:
+    return jailer_argv(
+        jailer=release.jailer,
+        firecracker=release.firecracker,
+        name=spec.desktop_id,
+        uid=process_uid(spec.slot),
+        base=jail_of(spec).base,
+        netns=spec.link.netns,
+        options=["--api-sock", SOCKET, "--metrics-path", METRICS],
+    )
+
+
+async def _launch(
+    spec: MachineSpec, argv: list[str | Path], inside: DedicatedThread, asked: Sequence[Call], *, booted: bool
+) -> FirecrackerMachine:
+    jail, cgroup = jail_of(spec), Cgroup(spec.desktop_id)
+    metrics = Metrics(jail.metrics)
+
+    async def up() -> None:
+        await appeared(jail.path(SOCKET))
+        metrics.open()  # Firecracker holds the other end by now
+        for call in asked:
+            deadline_s = LOAD_DEADLINE_S if call.path == "/snapshot/load" else API_DEADLINE_S
+            await ask(jail.root, SOCKET, call, deadline_s=deadline_s)
+
+    try:
+        tracked = await launch(
+            argv,
+            spec=spec,
+            cgroup=cgroup,
+            up=up,
+            explain=lambda code: explained(code, metrics.last),
+            at_end=metrics.close,
+            within=inside.call_now,
+        )
+    except BaseException:
+        metrics.close()
+        raise
+    return FirecrackerMachine(tracked, cgroup, jail, metrics, booted=booted)
+
+
+def _processor() -> str:
+    """What a guest sees of the host's processor, as far as it can matter."""
+    wanted = ("vendor_id", "cpu family", "model", "model name", "stepping", "microcode", "flags")
+    first = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
+    fields = dict(line.replace("\t", "").partition(":")[::2] for line in first.splitlines())
+    return "; ".join(fields.get(name, "").strip() for name in wanted)

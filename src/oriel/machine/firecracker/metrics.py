@@ -1,0 +1,111 @@
+"""What Firecracker counts: lines of JSON through a pipe, of which the last is kept.
+
+The pipe is bounded, so a machine without a keeper fills no disk; Firecracker drops what does not fit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Metrics", "faults_in"]
+
+PIPE_BYTES = 1 << 18  # a line has some 15 KiB
+F_SETPIPE_SZ = 1031  # <linux/fcntl.h>
+CHUNK = 1 << 16
+LIMIT_BYTES = 1 << 20  # of a line
+
+# Counters that say something went wrong, wherever they are not 0 (docs/metrics.md of Firecracker).
+FAULTS = (
+    "seccomp.num_faults", "vmm.panic_count", "signals.sigbus", "signals.sigsegv", "signals.sigill",
+    "signals.sigxfsz", "signals.sigxcpu", "vcpu.failures", "block.event_fails", "block.execute_fails",
+    "net.event_fails", "net.rx_fails", "net.tx_fails", "net.tap_read_fails", "net.tap_write_fails",
+    "balloon.event_fails", "entropy.entropy_event_fails",
+)  # fmt: skip
+
+
+class Metrics:
+    """The pipe's reading end, driven by the running event loop."""
+
+    def __init__(self, pipe: Path) -> None:
+        self._pipe = pipe
+        self._fd: int | None = None
+        self._torn = b""
+        self._news: asyncio.Event | None = None
+        self.last: Mapping[str, Any] = {}
+
+    def open(self) -> None:
+        """Begin reading. The pipe must be there; it may be one that a former keeper read."""
+        if self._fd is None:
+            self._news = asyncio.Event()
+            self._fd = os.open(self._pipe, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            fcntl.fcntl(self._fd, F_SETPIPE_SZ, PIPE_BYTES)
+            asyncio.get_running_loop().add_reader(self._fd, self._take)
+
+    async def next(self) -> Mapping[str, Any]:
+        """Those of the next line; the caller sets the deadline."""
+        if self._news is None:
+            return self.last
+        self._news.clear()
+        await self._news.wait()
+        return self.last
+
+    def close(self) -> None:
+        """Take what is still in the pipe; idempotent."""
+        while self._fd is not None and self._take():
+            pass
+        self._release()
+
+    def _take(self) -> bool:
+        """One chunk; whether there may be more."""
+        if self._fd is None:
+            return False
+        try:
+            data = os.read(self._fd, CHUNK)
+        except BlockingIOError:
+            return False
+        if not data:  # no writer: it has not opened the pipe yet, or has ended
+            self._quiet()
+            return False
+        *whole, self._torn = (self._torn + data).split(b"\n")
+        self._torn = self._torn[-LIMIT_BYTES:]
+        for line in whole:
+            self._keep(line)
+        return True
+
+    def _keep(self, line: bytes) -> None:
+        try:
+            told = json.loads(line)
+        except ValueError:
+            return  # cut by a full pipe
+        if isinstance(told, dict):
+            self.last = told
+            if self._news is not None:
+                self._news.set()
+
+    def _quiet(self) -> None:
+        if self._fd is not None:
+            asyncio.get_running_loop().remove_reader(self._fd)
+
+    def _release(self) -> None:
+        if self._fd is not None:
+            self._quiet()
+            os.close(self._fd)
+            self._fd = None
+
+
+def faults_in(metrics: Mapping[str, Any]) -> dict[str, int]:
+    """The counters that say something went wrong, by name."""
+    found = {}
+    for name in FAULTS:
+        group, _, counter = name.partition(".")
+        values = metrics.get(group)
+        value = values.get(counter) if isinstance(values, dict) else None
+        if isinstance(value, int) and value:
+            found[name] = value
+    return found

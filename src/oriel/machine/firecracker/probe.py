@@ -1,0 +1,175 @@
+"""Whether Firecracker works here: proven by a kernel that came up in it, jailed exactly as a desktop's.
+
+There are hosts whose /dev/kvm opens, makes a machine and a processor, and then never runs it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from oriel.host import process
+from oriel.host.mounts import enter_private_mounts
+from oriel.host.process import ProcessId
+from oriel.host.slots import process_uid
+from oriel.host.threads import DedicatedThread, in_thread
+from oriel.machine.driver import ImageFiles, Probe
+from oriel.machine.firecracker import calls
+from oriel.machine.firecracker.command import jailer_argv, kernel_command_line
+from oriel.machine.firecracker.jail import Jail
+from oriel.machine.firecracker.release import Release, examined
+from oriel.model.errors import OrielError
+from oriel.model.spec import Isolation
+
+__all__ = ["probe"]
+
+KVM_DEVICE = Path("/dev/kvm")
+WORD = b"oriel-probe-ok"  # what the image's initrd prints when it finds `oriel.probe=1`
+SILENCE_S = 10  # a kernel that runs says its next word sooner, also in a machine in a machine
+BOOT_DEADLINE_S = 90
+NEEDED = ("ip", "nft", "nsenter", "resize2fs", "e2fsck")
+PACKAGES = "apt install iproute2 nftables e2fsprogs util-linux"
+KVM_HINT = "use a host with hardware virtualization (or nested virtualization switched on)"
+UNUSED_SLOT = 0  # slots of desktops begin at 1
+FILTERED = "2"  # proc(5): Seccomp of a thread with a filter
+
+
+@dataclass
+class _Trial:
+    """What a test boot showed."""
+
+    said: bytes = b""
+    unfiltered: bool = False
+
+    @property
+    def came_up(self) -> bool:
+        return WORD in self.said
+
+    @property
+    def last_words(self) -> str:
+        lines = self.said.decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it said nothing"
+
+
+async def probe(programs: Callable[[], tuple[Path, Path]], image: ImageFiles | None) -> Probe:
+    """Check the programs, and with an image boot its kernel for at most 90 s, 10 of them in silence.
+
+    Leaves nothing; never raises.
+    """
+    if os.geteuid() != 0:
+        return _no("virtual machines need root", "run hostd as root")
+    try:
+        release = await examined(*programs())
+    except OrielError as error:
+        return _no(error.message, error.hint)
+    if missing := [name for name in NEEDED if shutil.which(name) is None]:
+        return _no(f"not installed: {', '.join(missing)}", PACKAGES)
+    if not await in_thread(Path("/dev/net/tun").exists):
+        return _no("the host has no /dev/net/tun", "modprobe tun, as root")
+    if not await in_thread(KVM_DEVICE.exists):
+        return _no("there is no /dev/kvm", KVM_HINT)
+    if image is None:
+        return _no(f"version {release.version} was not tried, for want of an image", "build an image")
+    try:
+        trial = await _try(release, image)
+    except OrielError as error:
+        return _no(error.message, error.hint)
+    if not trial.came_up:
+        detail = f"a test boot of version {release.version} did not come up: {trial.last_words}"
+        return _no(detail, KVM_HINT)
+    if trial.unfiltered:
+        hint = "take the release build: only its programs filter system calls (seccomp)"
+        return Probe(True, Isolation.VM, f"version {release.version} boots, but without a filter", hint)
+    return Probe(True, Isolation.VM, f"a test boot of version {release.version} came up")
+
+
+def _no(detail: str, hint: str) -> Probe:
+    return Probe(False, Isolation.VM, detail, hint)
+
+
+async def _try(release: Release, image: ImageFiles) -> _Trial:
+    with tempfile.TemporaryDirectory(prefix="oriel-probe-", dir="/var/tmp") as scratch:
+        jail, uid = Jail(Path(scratch), f"probe-{os.getpid()}"), process_uid(UNUSED_SLOT)
+        await in_thread(lambda: jail.make(uid))
+        config = jail.path("/trial.json")
+        await in_thread(
+            lambda: config.write_text(
+                json.dumps(calls.trial(kernel_command_line("oriel.probe=1", loud=True)))
+            )
+        )
+        config.chmod(0o644)
+        argv = jailer_argv(
+            jailer=release.jailer, firecracker=release.firecracker, name=jail.name, uid=uid,
+            base=jail.base, netns=None, options=["--no-api", "--config-file", "/trial.json"],
+        )  # fmt: skip
+        inside = await DedicatedThread.open("mounts of a probe", enter_private_mounts)
+        try:
+            await inside.call(lambda: jail.show({calls.KERNEL: image.elf_kernel, calls.INITRD: image.initrd}))
+            return await _boot(argv, inside)
+        finally:
+            await in_thread(inside.close)
+
+
+async def _boot(argv: list[str | Path], inside: DedicatedThread) -> _Trial:
+    with _pipe() as (output, writer):
+        child = inside.call_now(lambda: process.spawn(argv, log=writer))
+        os.close(writer)
+        try:
+            return await _listen(output, child.pid)
+        finally:
+            identity = ProcessId.of(child.pid)
+            if identity is not None:
+                await process.end(identity, deadline_s=1, first=signal.SIGKILL)
+            child.wait()
+
+
+async def _listen(output: int, pid: int) -> _Trial:
+    """What it says until it says WORD, ends, falls silent, or has had its time."""
+    trial = _Trial()
+    reader = asyncio.StreamReader()
+    pipe = os.fdopen(os.dup(output), "rb", buffering=0)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), pipe
+    )
+    try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(BOOT_DEADLINE_S):
+                while not trial.came_up:
+                    async with asyncio.timeout(SILENCE_S):
+                        data = await reader.read(4096)
+                    if not data:
+                        break
+                    trial.said += data
+                    if b"Linux version" in data:  # the machine runs: every thread has its filter by now
+                        trial.unfiltered = _unfiltered(pid)
+    finally:
+        transport.close()
+    return trial
+
+
+def _unfiltered(pid: int) -> bool:
+    """Whether a thread of the process may make any system call."""
+    for status in Path(f"/proc/{pid}/task").glob("*/status"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            for line in status.read_text().splitlines():
+                if line.startswith("Seccomp:") and line.split()[1] != FILTERED:
+                    return True
+    return False
+
+
+@contextlib.contextmanager
+def _pipe() -> Iterator[tuple[int, int]]:
+    """A pipe; the caller closes its writing end."""
+    reader, writer = os.pipe()
+    try:
+        yield reader, writer
+    finally:
+        os.close(reader)
