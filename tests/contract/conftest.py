@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,14 +16,14 @@ from oriel.host import slots
 from oriel.host.mounts import mounts_below
 from oriel.machine.driver import ImageFiles
 from oriel.machine.firecracker.probe import probe
-from tests.contract.machines import Place, make_place, programs
+from tests.contract.machines import Place, make_place, release
 
 REAL = (
     pytest.param("firecracker", marks=pytest.mark.firecracker),
     pytest.param("container", marks=pytest.mark.container),
     pytest.param("qemu", marks=pytest.mark.emulated),
 )
-FAKE = ("never-ready", "slow", "stubborn")
+FAKE = ("firecracker-api", "never-ready", "slow", "stubborn")
 
 
 @pytest.fixture(scope="session")
@@ -34,11 +35,24 @@ def image(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="session")
+def hollow_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What looks like an image from outside, for fakes; readable by every uid, as a real one."""
+    directory = tmp_path_factory.mktemp("hollow")
+    for name in ("vmlinuz", "initrd", "root.erofs"):
+        (directory / name).write_bytes(b"hollow")
+    (directory / "vmlinux").write_bytes(b"\x7fELF hollow")
+    with (directory / "disk.img").open("wb") as disk:
+        os.truncate(disk.fileno(), 64 << 20)
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", directory / "disk.img"], check=True)
+    return directory
+
+
+@pytest.fixture(scope="session")
 def firecracker(image: Path) -> None:
     """Skips where there is no Firecracker, or where this host's KVM runs no guest."""
     if "ORIEL_FIRECRACKER_BIN" not in os.environ:
         pytest.skip("ORIEL_FIRECRACKER_BIN is not set: Firecracker itself was not tried")
-    found = asyncio.run(probe(programs, ImageFiles.of(image)))
+    found = asyncio.run(probe(release, ImageFiles.of(image)))
     if not found.works:
         pytest.skip(f"{found.detail}; tests/integration/test_firecracker_nested.py runs this elsewhere")
 
@@ -66,7 +80,7 @@ def _place(request: pytest.FixtureRequest, kind: str) -> Iterator[Place]:
     fake = kind in FAKE
     if kind == "firecracker":
         request.getfixturevalue("firecracker")
-    image = Path("/nowhere") if fake else request.getfixturevalue("image")
+    image = request.getfixturevalue("hollow_image" if fake else "image")
     # Short: unix sockets have paths of at most 107 bytes.
     directory = Path(tempfile.mkdtemp(prefix="oriel-contract-", dir="/var/tmp"))
     made = make_place(kind, image, directory)

@@ -17,8 +17,9 @@ from oriel.host.cgroups import Cgroup
 from oriel.host.namespaces import NetnsSockets
 from oriel.machine.container.driver import ContainerDriver
 from oriel.machine.driver import Driver, ImageFiles, MachineSpec
-from oriel.machine.firecracker.driver import FirecrackerDriver
 from oriel.machine.fake import NeverReadyDriver, SlowDriver, StubbornDriver
+from oriel.machine.firecracker.driver import FirecrackerDriver
+from oriel.machine.firecracker.release import Release, examined
 from oriel.machine.qemu.driver import QemuDriver
 from oriel.model.link import Link
 from oriel.model.spec import Runtime
@@ -28,14 +29,20 @@ from tests.inventory import Inventory
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def programs() -> tuple[Path, Path]:
-    """Firecracker and jailer: the first as the environment says, the other beside it unless told."""
+async def release() -> Release:
+    """Firecracker as the environment says; its jailer stands beside it."""
     firecracker = Path(os.environ["ORIEL_FIRECRACKER_BIN"])
-    return firecracker, Path(os.environ.get("ORIEL_JAILER_BIN") or firecracker.with_name("jailer"))
+    return await examined(firecracker, firecracker.with_name("jailer"))
+
+
+async def fake_release() -> Release:
+    """One without KVM, strict about jail and API (tests/fakes/firecracker.py)."""
+    return Release(ROOT / "tests/fakes/bin/firecracker", ROOT / "tests/fakes/bin/jailer", "1.16.1")
 
 
 DRIVERS: dict[str, Callable[[], Driver]] = {
-    "firecracker": lambda: FirecrackerDriver(programs),
+    "firecracker": lambda: FirecrackerDriver(release),
+    "firecracker-api": lambda: FirecrackerDriver(fake_release),
     "container": ContainerDriver,
     "qemu": QemuDriver,
     "never-ready": NeverReadyDriver,
@@ -57,7 +64,8 @@ class Place:
 
     @property
     def runtime(self) -> Runtime:
-        return Runtime(self.kind) if self.kind in list(Runtime) else Runtime.CONTAINER
+        kind = self.kind.removesuffix("-api")
+        return Runtime(kind) if kind in list(Runtime) else Runtime.CONTAINER
 
     @contextlib.asynccontextmanager
     async def linked(self) -> AsyncIterator[None]:
@@ -99,7 +107,7 @@ class Place:
         child = subprocess.Popen(
             [sys.executable, "-m", "tests.contract.starter", self.kind],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT}/src"},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
         )  # fmt: skip
         assert child.stdin is not None
         pickle.dump(self.spec, child.stdin)

@@ -16,7 +16,6 @@ import pytest
 
 from oriel.host import mounts
 from oriel.host.process import ProcessId
-from oriel.machine.driver import ImageFiles
 from oriel.machine.fake import DyingDriver, FailingDriver, SlowDriver
 from oriel.model.errors import LaunchError, NoSpaceError, OrielError
 from tests.contract.machines import Place, make_place
@@ -159,7 +158,9 @@ def test_a_failed_start_says_why_and_leaves_nothing(real_place: Place, tmp_path:
                 await real_place.driver.start(replace(real_place.spec, image=broken))
             assert real_place.left() == []
             if isinstance(raised.value, LaunchError):
-                assert {"qemu": "qemu-system-x86_64", "firecracker": "jailer"}[real_place.kind] in raised.value.message
+                assert {"qemu": "qemu-system-x86_64", "firecracker": "jailer"}[
+                    real_place.kind
+                ] in raised.value.message
             else:
                 assert str(garbage) in raised.value.message
 

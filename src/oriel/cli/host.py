@@ -24,9 +24,23 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 DOCTOR_DEADLINE_S = 300.0
 
 
-def doctor(json: JsonFlag = False, home: HomeOption = None) -> int:
-    """What this host needs for desktops, each with what to do about it; changes nothing."""
+def doctor(
+    json: JsonFlag = False,
+    home: HomeOption = None,
+    install_firecracker: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="First install a Firecracker release, firecracker-vVERSION-ARCH.tgz."
+        ),
+    ] = None,
+    sha256: Annotated[
+        str, typer.Option(metavar="SUM", help="Its SHA-256 sum, if FILE.sha256.txt is not beside it.")
+    ] = "",
+) -> int:
+    """What this host needs for desktops, each with what to do about it; changes nothing but as told."""
     output = Output(json=json)
+    if install_firecracker is not None:
+        _install_firecracker(home_of(home), install_firecracker, sha256, output)
     checks = _checks(home, output)
     broken = [check for check in checks if check["fatal"] and not check["ok"]]
     rows = [(_verdict(check), check["id"], check["detail"]) for check in checks]
@@ -35,6 +49,18 @@ def doctor(json: JsonFlag = False, home: HomeOption = None) -> int:
         if not check["ok"] and check["hint"]:
             output.note(f"{check['id']}: {check['hint']}")
     return FAILED if broken else DONE
+
+
+def _install_firecracker(home: Home, archive: Path, sha256: str, output: Output) -> None:
+    import asyncio
+
+    from oriel.host.accounts import require_root
+    from oriel.machine.firecracker.install import install
+
+    require_root("installing Firecracker")
+    home.root.mkdir(parents=True, exist_ok=True)
+    release = asyncio.run(install(home, archive, sha256))
+    output.note(f"Firecracker {release.version} is installed: {release.firecracker.parent}")
 
 
 def _verdict(check: dict[str, Any]) -> str:

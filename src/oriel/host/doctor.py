@@ -9,16 +9,17 @@ import re
 import shutil
 import socket
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from oriel.host.accounts import oriel_account
+from oriel.host.checks import Check
+from oriel.host.hardening import advice
 from oriel.host.layout import Home
 from oriel.host.mounts import read_mounts
 from oriel.host.process import run
 from oriel.model.errors import OrielError
 
-__all__ = ["Check", "examine"]
+__all__ = ["examine"]
 
 LEAST_KERNEL = (5, 15)  # idmapped mounts for ext4 (5.12) and cgroup.kill (5.14)
 LEAST_DISK_GIB, GOOD_DISK_GIB = 6, 20  # a golden image with its build, and some desktops
@@ -34,17 +35,6 @@ TOOLS = {
     "npm": ("npm", False), "systemd-nspawn": ("systemd-container", False),
     "qemu-system-x86_64": ("qemu-system-x86", False), "qemu-img": ("qemu-utils", False),
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Check:
-    """One need of the host. `fatal`: without it no desktop runs. `hint` says what to do."""
-
-    id: str
-    ok: bool
-    fatal: bool
-    detail: str
-    hint: str = ""
 
 
 async def examine(home: Home) -> list[Check]:
@@ -67,7 +57,7 @@ async def examine(home: Home) -> list[Check]:
             checks.append(Check(name, True, fatal, await probe()))
         except OrielError as error:
             checks.append(Check(name, False, fatal, error.message, hint))
-    return checks
+    return checks + advice()
 
 
 def _root() -> Check:

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from oriel.machine.firecracker.ending import explained
 from oriel.machine.firecracker.jail import Jail, files_of
 from oriel.machine.firecracker.machine import API_DEADLINE_S, LOAD_DEADLINE_S, FirecrackerMachine
 from oriel.machine.firecracker.metrics import Metrics
-from oriel.machine.firecracker.release import Release, examined
+from oriel.machine.firecracker.release import Release
 from oriel.machine.launch import console_of, launch
 from oriel.machine.tracked import TrackedProcess
 from oriel.model.errors import HostError, NoSpaceError
@@ -37,14 +37,14 @@ __all__ = ["FirecrackerDriver", "jail_of"]
 class FirecrackerDriver:
     """See the promises in `oriel.machine.driver`.
 
-    `programs` finds Firecracker and jailer, and is asked at each start: they may be another release by then,
-    and to clear away what an earlier one left they need not be there at all.
+    `release` finds and examines the programs, and is asked at each start: they may be others by then, and
+    to clear away what earlier ones left they need not be there at all.
     """
 
     runtime = Runtime.FIRECRACKER
 
-    def __init__(self, programs: Callable[[], tuple[Path, Path]]) -> None:
-        self._programs = programs
+    def __init__(self, release: Callable[[], Awaitable[Release]]) -> None:
+        self._release = release
 
     async def prepare_disk(self, spec: MachineSpec) -> None:
         await make_disk(spec.image.disk, spec.disk, size_gib=spec.disk_gib)
@@ -55,7 +55,7 @@ class FirecrackerDriver:
 
     async def engine(self, spec: MachineSpec) -> str:  # noqa: ARG002 - the same for every specification
         """Firecracker promises a restore only on the same version, processor and host kernel."""
-        release = await examined(*self._programs())
+        release = await self._release()
         return f"firecracker {release.version}; linux {os.uname().release}; {await in_thread(_processor)}"
 
     async def restore(self, spec: MachineSpec, moment: Moment) -> FirecrackerMachine:
@@ -94,7 +94,7 @@ class FirecrackerDriver:
         """A machine over `files`, once it has done what is `asked` of it."""
         await self.release(spec)
         try:
-            argv = _argv(spec, await examined(*self._programs()))
+            argv = _argv(spec, await self._release())
             await in_thread(lambda: _make(spec))
             inside = await DedicatedThread.open(f"mounts {spec.desktop_id}", enter_private_mounts)
             try:

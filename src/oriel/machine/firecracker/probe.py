@@ -12,7 +12,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from oriel.machine.driver import ImageFiles, Probe
 from oriel.machine.firecracker import calls
 from oriel.machine.firecracker.command import jailer_argv, kernel_command_line
 from oriel.machine.firecracker.jail import Jail
-from oriel.machine.firecracker.release import Release, examined
+from oriel.machine.firecracker.release import Release
 from oriel.model.errors import OrielError
 from oriel.model.spec import Isolation
 
@@ -59,7 +59,7 @@ class _Trial:
         return lines[-1] if lines else "it said nothing"
 
 
-async def probe(programs: Callable[[], tuple[Path, Path]], image: ImageFiles | None) -> Probe:
+async def probe(find: Callable[[], Awaitable[Release]], image: ImageFiles | None) -> Probe:
     """Check the programs, and with an image boot its kernel for at most 90 s, 10 of them in silence.
 
     Leaves nothing; never raises.
@@ -67,7 +67,7 @@ async def probe(programs: Callable[[], tuple[Path, Path]], image: ImageFiles | N
     if os.geteuid() != 0:
         return _no("virtual machines need root", "run hostd as root")
     try:
-        release = await examined(*programs())
+        release = await find()
     except OrielError as error:
         return _no(error.message, error.hint)
     if missing := [name for name in NEEDED if shutil.which(name) is None]:

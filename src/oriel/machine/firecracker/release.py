@@ -47,8 +47,12 @@ class Release:
     version: str
 
 
-def installed(home: Home) -> tuple[Path, Path]:
-    """Firecracker and jailer: those of the home, else those of the host. HostError if there are none."""
+async def installed(home: Home) -> Release:
+    """The home's own release, else the host's. HostError if there is none, or as `examined`."""
+    return await examined(*_found(home))
+
+
+def _found(home: Home) -> tuple[Path, Path]:
     ours = (home.firecracker / "firecracker", home.firecracker / "jailer")
     if all(path.exists() for path in ours):
         return ours

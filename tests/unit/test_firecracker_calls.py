@@ -1,0 +1,155 @@
+"""What Firecracker is asked, held against its published schema, and the jailer's command line."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from oriel.machine.firecracker import calls
+from oriel.machine.firecracker.calls import Call
+from oriel.machine.firecracker.command import jailer_argv, kernel_command_line, limits
+from oriel.machine.firecracker.ending import explained
+from oriel.machine.firecracker.jail import Jail, files_of
+from oriel.model.link import Link
+from tests.fakes.firecracker_schema import CONFIGURED, FRESH, PAUSED, RUNNING, Refusal, check, checked
+from tests.unit.test_machine_commands import SPEC as OTHER_SPEC
+
+SPEC = replace(OTHER_SPEC, link=Link(netns=Path("/run/netns/n"), device="guest0"))
+
+
+def body(path: str) -> dict:
+    """Of the request of a cold boot that goes to `path`."""
+    (found,) = [call.body for call in calls.boot(SPEC, "console=ttyS0") if call.path == path]
+    assert found is not None
+    return dict(found)
+
+
+def test_every_request_is_one_of_the_published_schema_in_a_state_that_takes_it() -> None:
+    boot = calls.boot(SPEC, kernel_command_line())
+    for number, call in enumerate(boot):
+        checked(call.method, call.path, call.body, FRESH if number == 0 else CONFIGURED)
+    checks: list[tuple[Call, str]] = [
+        (calls.load(), FRESH), (calls.halt(), RUNNING), (calls.proceed(), PAUSED),
+        (calls.save(booted=True), PAUSED), (calls.save(booted=False), PAUSED), (calls.instance(), PAUSED),
+        (calls.flush_metrics(), RUNNING), (calls.control_alt_delete(), RUNNING),
+    ]  # fmt: skip
+    for call, state in checks:
+        checked(call.method, call.path, call.body, state)
+
+
+def test_the_schema_refuses_what_the_real_one_refuses() -> None:
+    drive = body("/drives/disk")
+    for wrong, why in (
+        ({**drive, "is_readonly": False}, "unknown field `is_readonly`"),
+        ({key: value for key, value in drive.items() if key != "is_root_device"}, "missing field"),
+        ({**drive, "cache_type": "None"}, "unknown variant"),
+        ({**drive, "is_read_only": "yes"}, "invalid type"),
+        ({**drive, "drive_id": "root"}, "does not match"),
+    ):
+        with pytest.raises(Refusal, match=why):
+            checked("PUT", "/drives/disk", wrong, CONFIGURED)
+    with pytest.raises(Refusal, match="invalid value of `vcpu_count`: 33"):
+        check("MachineConfiguration", {"vcpu_count": 33, "mem_size_mib": 512})
+    with pytest.raises(Refusal, match="after starting"):
+        checked("PUT", "/drives/disk", drive, RUNNING)
+    with pytest.raises(Refusal, match="before starting"):
+        checked("PUT", "/snapshot/load", calls.load().body, CONFIGURED)
+    with pytest.raises(Refusal, match="Invalid request method and/or path"):
+        checked("POST", "/actions", {"action_type": "InstanceStart"}, FRESH)
+
+
+def test_the_image_comes_first_and_cannot_be_written_and_the_disks_flush_reaches_its_file() -> None:
+    paths = [call.path for call in calls.boot(SPEC, "")]
+    assert paths == [
+        "/machine-config", "/boot-source", "/drives/root", "/drives/disk", "/network-interfaces/link",
+        "/balloon", "/entropy", "/actions",
+    ]  # fmt: skip
+    root, disk = body("/drives/root"), body("/drives/disk")
+    assert (root["path_on_host"], root["is_read_only"], root["is_root_device"]) == (
+        "/root.erofs",
+        True,
+        False,
+    )
+    assert (disk["path_on_host"], disk["is_read_only"], disk["cache_type"]) == (
+        "/disk.img",
+        False,
+        "Writeback",
+    )
+
+
+def test_the_guest_has_the_agreed_address_and_the_specs_size() -> None:
+    assert body("/network-interfaces/link") == {
+        "iface_id": "link",
+        "host_dev_name": "guest0",
+        "guest_mac": "02:4f:52:00:00:02",
+    }
+    assert body("/machine-config")["vcpu_count"] == 2
+    assert body("/machine-config")["mem_size_mib"] == 2048
+    assert body("/balloon") == {"amount_mib": 0, "deflate_on_oom": True, "free_page_reporting": True}
+
+
+def test_the_kernel_ends_the_machine_by_the_keyboard_and_is_loud_only_when_asked() -> None:
+    assert kernel_command_line() == "console=ttyS0 panic=-1 reboot=k net.ifnames=0 quiet"
+    assert kernel_command_line("oriel.probe=1", loud=True).endswith("net.ifnames=0 oriel.probe=1")
+    assert "nomodule" not in kernel_command_line()
+
+
+def test_only_a_booted_machines_memory_is_written_with_holes() -> None:
+    for booted, kind in ((True, "Diff"), (False, "Full")):
+        found = calls.save(booted=booted).body
+        assert found is not None
+        assert found["snapshot_type"] == kind
+
+
+def test_a_restored_machine_stands_still_and_its_clock_is_not_moved() -> None:
+    found = calls.load().body
+    assert found is not None
+    assert found["resume_vm"] is False
+    assert "clock_realtime" not in found
+
+
+def test_the_jailer_confines_to_uid_namespace_group_and_files() -> None:
+    argv = jailer_argv(
+        jailer=Path("/fc/jailer"), firecracker=Path("/fc/firecracker"), name="d-aaaaaaaaaa", uid=200007,
+        base=Path("/d/machine/jail"), netns=Path("/run/netns/n"), options=["--api-sock", "/api.sock"],
+    )  # fmt: skip
+    assert list(map(str, argv)) == [
+        "/fc/jailer", "--id", "d-aaaaaaaaaa", "--exec-file", "/fc/firecracker", "--uid", "200007",
+        "--gid", "200007", "--chroot-base-dir", "/d/machine/jail", "--netns", "/run/netns/n",
+        "--cgroup-version", "2", "--parent-cgroup", "oriel/d-aaaaaaaaaa", "--resource-limit", "no-file=256",
+        "--", "--enable-pci", "--level", "Warning", "--api-sock", "/api.sock",
+    ]  # fmt: skip
+    assert "--no-seccomp" not in argv
+    without = jailer_argv(
+        jailer=Path("/j"), firecracker=Path("/f"), name="x", uid=1, base=Path("/b"), netns=None, options=[]
+    )
+    assert "--netns" not in [option for option, _ in pairwise(without)]
+
+
+def test_the_jail_lies_where_the_jailer_makes_it_and_shows_just_the_machines_files() -> None:
+    jail = Jail(Path("/d/machine/jail"), "d-aaaaaaaaaa")
+    assert jail.root == Path("/d/machine/jail/firecracker/d-aaaaaaaaaa/root")
+    assert jail.path("/disk.img") == jail.root / "disk.img"
+    assert files_of(SPEC) == {
+        "/vmlinux": Path("/images/default@1/vmlinux"),
+        "/initrd": Path("/images/default@1/initrd"),
+        "/root.erofs": Path("/images/default@1/root.erofs"),
+        "/disk.img": Path("/d/disk.img"),
+    }
+
+
+def test_a_guests_memory_is_never_swapped() -> None:
+    found = limits(SPEC)
+    assert (found.memory_mib, found.cpus, found.swap) == (2048 + 128, 3, False)
+
+
+def test_an_end_tells_the_code_and_what_was_counted() -> None:
+    assert explained(0, {}) == "the microVM powered off or restarted"
+    assert explained(-9, {}) == "Firecracker was killed by SIGKILL"
+    assert "SIGBUS" in explained(149, {"signals": {"sigbus": 1}})
+    told = explained(148, {"seccomp": {"num_faults": 2}, "vcpu": {"failures": 0}, "block": "odd"})
+    assert told.endswith("its filter forbids (it counted seccomp.num_faults 2)")
+    assert explained(None, {}) == "the microVM has ended"
