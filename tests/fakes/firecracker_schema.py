@@ -1,7 +1,8 @@
 """The facts of Firecracker 1.16's published API schema that Oriel's requests touch.
 
 Source: src/firecracker/swagger/firecracker.yaml of Firecracker 1.16.1, Apache-2.0. Names, types, required
-fields, values and limits only; when a request may come is from the texts of the same file and docs/snapshotting.
+fields, values and limits only; when a request may come is from the texts of the same file and from
+docs/snapshotting.
 """
 
 from __future__ import annotations
