@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -67,6 +67,12 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
 def real_place(request: pytest.FixtureRequest) -> Iterator[Place]:
     """Those that boot the golden image."""
     yield from _place(request, request.param)
+
+
+@pytest.fixture
+def places(request: pytest.FixtureRequest) -> Callable[[str], Iterator[Place]]:
+    """The place of a kind chosen by the test."""
+    return lambda kind: _place(request, kind)
 
 
 @pytest.fixture

@@ -1,0 +1,164 @@
+"""Firecracker's machines stand still, are kept and restored: for the real one and for the strict fake.
+
+What the keeper makes of it (pause, fork, rewind) is tested where the keeper is; here are the powers alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from oriel.host import slots
+from oriel.host.namespaces import NetnsSockets
+from oriel.machine.driver import Halting, Moment, Restoring, Saving
+from oriel.model.errors import LaunchError
+from tests.contract.machines import Place, make_place
+from tests.contract.test_boot import Guest, booted
+
+MARK = "echo before > /dev/shm/mark && cat /proc/sys/kernel/random/boot_id"
+
+
+@pytest.fixture
+def fake(request: pytest.FixtureRequest) -> Iterator[Place]:
+    yield from request.getfixturevalue("places")("firecracker-api")
+
+
+@pytest.fixture
+def real(request: pytest.FixtureRequest) -> Iterator[Place]:
+    yield from request.getfixturevalue("places")("firecracker")
+
+
+@asynccontextmanager
+async def beside(place: Place, directory: Path) -> AsyncIterator[Place]:
+    """A place for a clone, linked, with a copy of the disk as it is now."""
+    other = make_place(place.kind, place.spec.image.root.parent, directory)
+    other.spec = replace(other.spec, image=place.spec.image)
+    shutil.copyfile(place.spec.disk, other.spec.disk)
+    try:
+        async with other.linked():
+            yield other
+    finally:
+        slots.release(directory, other.spec.desktop_id)
+
+
+def moment_in(place: Place, name: str) -> Moment:
+    moment = Moment(place.spec.disk.parent / name)
+    moment.directory.mkdir(mode=0o700)
+    return moment
+
+
+def test_the_fake_halts_saves_and_is_restored_twice_at_once(fake: Place) -> None:
+    async def scenario() -> None:
+        driver = fake.driver
+        assert isinstance(driver, Restoring)
+        assert "firecracker 1.16.1" in await driver.engine(fake.spec)
+        async with fake.linked():
+            await driver.prepare_disk(fake.spec)
+            machine = await driver.start(fake.spec)
+            assert isinstance(machine, Saving)
+            with pytest.raises(LaunchError, match=r"refused PUT /snapshot/create"):
+                await machine.save(moment_in(fake, "early"))
+            for _ in range(2):
+                await machine.halt()
+            assert await machine.halted()
+            moment = moment_in(fake, "moment")
+            await machine.save(moment)
+            assert await machine.halted()
+            await machine.go_on()
+            assert not await machine.halted()
+            before = (moment.memory.read_bytes(), moment.devices.read_bytes())
+
+            home = fake.spec.disk.parent.parent
+            async with beside(fake, home) as one, beside(fake, home) as two:
+                clones = await asyncio.gather(*(at.driver.restore(at.spec, moment) for at in (one, two)))
+                for at, clone in zip((one, two), clones, strict=True):
+                    assert isinstance(clone, Halting)
+                    assert await clone.halted()
+                    adopted = await at.driver.adopt(at.spec, clone.record)
+                    assert adopted is not None
+                    assert dict(adopted.record) == dict(clone.record)
+                    await clone.go_on()
+                    assert not await clone.halted()
+                    await clone.kill()
+            assert (moment.memory.read_bytes(), moment.devices.read_bytes()) == before
+            await machine.kill()
+
+    asyncio.run(scenario())
+
+
+def test_a_damaged_moment_or_one_of_another_version_is_refused_and_leaves_nothing(fake: Place) -> None:
+    async def scenario() -> None:
+        async with fake.linked():
+            await fake.driver.prepare_disk(fake.spec)
+            machine = await fake.driver.start(fake.spec)
+            await machine.halt()
+            moment = moment_in(fake, "moment")
+            await machine.save(moment)
+            await machine.kill()
+            good = moment.devices.read_text()
+            moment.devices.chmod(0o600)
+            for damaged in ("", good[:20], good.replace("1.16.1", "1.15.1")):
+                moment.devices.write_text(damaged)
+                moment.devices.chmod(0o444)
+                with pytest.raises(LaunchError, match="Failed to restore from snapshot"):
+                    await fake.driver.restore(fake.spec, moment)
+                assert fake.left() == []
+            moment.devices.unlink()
+            with pytest.raises(Exception, match="is missing"):
+                await fake.driver.restore(fake.spec, moment)
+            assert fake.left() == []
+
+    asyncio.run(scenario())
+
+
+def test_a_desktop_is_cloned_twice_and_each_goes_its_own_way(real: Place) -> None:
+    """Memory, files and boot stay those of the moment; a clone can be kept and restored as well."""
+
+    async def scenario() -> None:
+        home = real.spec.disk.parent.parent
+        async with real.linked():
+            async with booted(real) as guest:
+                boot_id = (await guest.sh(MARK)).strip()
+                await guest.sh("sync")
+                await guest.machine.halt()
+                moment = moment_in(real, "moment")
+                await guest.machine.save(moment)
+                kept = moment.memory.stat()
+                print(f"memory: {kept.st_blocks * 512 >> 20} of {kept.st_size >> 20} MiB")
+                await guest.machine.kill()
+            async with beside(real, home) as one, beside(real, home) as two:
+                clones = await asyncio.gather(*(at.driver.restore(at.spec, moment) for at in (one, two)))
+                for at, clone in zip((one, two), clones, strict=True):
+                    await clone.go_on()
+                    await look(at, clone, boot_id, "before", then=at.spec.desktop_id)
+                await look(one, clones[0], boot_id, one.spec.desktop_id, then="first")
+                await look(two, clones[1], boot_id, two.spec.desktop_id, then="second")
+
+                await clones[0].halt()
+                again = moment_in(one, "again")
+                await clones[0].save(again)
+                await clones[0].kill()
+                await one.driver.release(one.spec)
+                machine = await one.driver.restore(one.spec, again)
+                await machine.go_on()
+                await look(one, machine, boot_id, "first", then="third")
+
+    asyncio.run(scenario())
+
+
+async def look(place: Place, machine: object, boot_id: str, mark: str, *, then: str) -> None:
+    """The guest is the one that was booted, holds `mark` in its memory, and takes another."""
+    inside = await NetnsSockets.open(place.spec.link.netns)
+    try:
+        guest = Guest(machine, inside)  # type: ignore[arg-type]
+        assert (await guest.sh("cat /proc/sys/kernel/random/boot_id")).strip() == boot_id
+        assert (await guest.sh("cat /dev/shm/mark")).strip() == mark
+        assert (await guest.sh(f"echo {then} > /dev/shm/mark && sync && cat /dev/shm/mark")).strip() == then
+    finally:
+        inside.close()
