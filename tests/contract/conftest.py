@@ -48,10 +48,11 @@ def hollow_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def firecracker(image: Path) -> None:
+def firecracker(request: pytest.FixtureRequest) -> None:
     """Skips where there is no Firecracker, or where this host's KVM runs no guest."""
     if "ORIEL_FIRECRACKER_BIN" not in os.environ:
         pytest.skip("ORIEL_FIRECRACKER_BIN is not set: Firecracker itself was not tried")
+    image = request.getfixturevalue("image")
     found = asyncio.run(probe(release, ImageFiles.of(image)))
     if not found.works:
         pytest.skip(f"{found.detail}; tests/integration/test_firecracker_nested.py runs this elsewhere")
