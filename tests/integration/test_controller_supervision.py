@@ -230,16 +230,16 @@ async def test_starts_are_bounded(c: Running) -> None:
 
 
 @asynccontextmanager
-async def _process(home: Home) -> AsyncIterator[subprocess.Popen[bytes]]:
+async def _process(home: Home, *words: str) -> AsyncIterator[subprocess.Popen[bytes]]:
     """The controller as a program of its own, ready."""
     log = home.root / "controller.out"
     with log.open("ab") as out:
         process = subprocess.Popen(
-            [*CONTROLLER, home.root, "--port", "0"],
+            [*CONTROLLER, home.root, "--port", "0", *words],
             stdout=out, stderr=out, stdin=subprocess.DEVNULL, cwd=ROOT, env={"PATH": os.environ["PATH"]},
         )  # fmt: skip
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while True:
                 assert process.poll() is None, log.read_text()
                 record = read_json(home.controller_record)

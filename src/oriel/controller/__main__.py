@@ -23,6 +23,7 @@ import uvloop
 
 from oriel.controller.composition import Address, serve
 from oriel.controller.log import configure
+from oriel.controller.tracing import traced
 from oriel.host.layout import Home, default_home
 from oriel.host.settings import Settings, add_flags, load_settings
 from oriel.model.errors import OrielError
@@ -56,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if options.listen_fd is None
             else Address.inherited(options.listen_fd, options.url)
         )
-        uvloop.run(serve(Home(root, settings.images_directory), settings, address))
+        with traced(settings.otlp_endpoint):
+            uvloop.run(serve(Home(root, settings.images_directory), settings, address))
     except OrielError as error:
         structlog.get_logger("oriel.controller").error(
             "the controller cannot go on", reason=error.message, hint=error.hint

@@ -190,6 +190,9 @@ class Settings:
         4096, "Longest file that can be put into a desktop.", _between(1, 1 << 20)
     )
     events_kept: int = setting(100_000, "Events kept for replay; older ones go.", _between(1000, 1 << 30))
+    otlp_endpoint: str = setting(
+        "", "OpenTelemetry collector for traces of requests (OTLP over HTTP); empty: none are made.", _web_url
+    )
     log_level: str = setting("info", "What is logged.", _one_of("debug", "info", "warning", "error"))
 
 
