@@ -55,7 +55,7 @@ def firecracker(request: pytest.FixtureRequest) -> None:
     image = request.getfixturevalue("image")
     found = asyncio.run(probe(release, ImageFiles.of(image)))
     if not found.works:
-        pytest.skip(f"{found.detail}; tests/integration/test_firecracker_nested.py runs this elsewhere")
+        pytest.skip(f"{found.detail}; `python -m tests.nested` brings a host of its own")
 
 
 @pytest.fixture(params=[*REAL, *FAKE])

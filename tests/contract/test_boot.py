@@ -18,6 +18,7 @@ from tests.contract.machines import Place
 
 BOOT_DEADLINE_S = 180  # emulated, on a busy machine
 STOP_DEADLINE_S = 60
+ANSWER_DEADLINE_S = 180  # the same, and just restored: every page comes from the file first
 
 
 class Guest:
@@ -30,7 +31,7 @@ class Guest:
     async def sh(self, script: str) -> str:
         """Run a script as root; its output."""
         call = {"argv": ["/bin/sh", "-c", script], "user": "root", "timeout_s": 60}
-        stream = await wire.open_stream(self._connect, "exec", call)
+        stream = await wire.open_stream(self._connect, "exec", call, deadline_s=ANSWER_DEADLINE_S)
         output = b""
         while frame := await wire.read_frame(stream.reader):
             channel, payload = frame

@@ -33,6 +33,7 @@ __all__ = ["probe"]
 
 KVM_DEVICE = Path("/dev/kvm")
 WORD = b"oriel-probe-ok"  # what the image's initrd prints when it finds `oriel.probe=1`
+KERNEL = b"Linux version"  # a kernel's first words
 SILENCE_S = 10  # a kernel that runs says its next word sooner, also in a machine in a machine
 BOOT_DEADLINE_S = 90
 NEEDED = ("ip", "nft", "nsenter", "resize2fs", "e2fsck")
@@ -48,6 +49,7 @@ class _Trial:
 
     said: bytes = b""
     unfiltered: bool = False
+    ended: bool = False
 
     @property
     def came_up(self) -> bool:
@@ -55,8 +57,12 @@ class _Trial:
 
     @property
     def last_words(self) -> str:
-        lines = self.said.decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
+        if self.ended:
+            lines = self.said.decode(errors="replace").strip().splitlines()
+            return lines[-1] if lines else "it said nothing"
+        if KERNEL in self.said:
+            return f"its kernel runs, but got no further in {SILENCE_S} s"
+        return f"its kernel said nothing in {SILENCE_S} s"
 
 
 async def probe(find: Callable[[], Awaitable[Release]], image: ImageFiles | None) -> Probe:
@@ -146,9 +152,10 @@ async def _listen(output: int, pid: int) -> _Trial:
                     async with asyncio.timeout(SILENCE_S):
                         data = await reader.read(4096)
                     if not data:
+                        trial.ended = True
                         break
                     trial.said += data
-                    if b"Linux version" in data:  # the machine runs: every thread has its filter by now
+                    if KERNEL in data:  # the machine runs: every thread has its filter by now
                         trial.unfiltered = _unfiltered(pid)
     finally:
         transport.close()
