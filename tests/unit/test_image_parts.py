@@ -14,7 +14,7 @@ import pytest
 from oriel.image.content import lay
 from oriel.image.initrd import archive, initrd_entries
 from oriel.image.kernel import elf_of, payload_of
-from oriel.image.layers import discard
+from oriel.image.layers import discard, pieces_hook
 from oriel.image.progress import follow
 from oriel.model.errors import HostError, LaunchError, NoSpaceError, OrielError, UnavailableError
 
@@ -108,3 +108,10 @@ def test_discard_may_find_nothing(tmp_path: Path) -> None:
     asyncio.run(discard(tmp_path / "layer"))
     asyncio.run(discard(tmp_path / "layer"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_of_a_package_in_pieces_only_the_named_files_are_taken() -> None:
+    text = pieces_hook("gstreamer1.0-plugins-bad", "libgstwebrtc.so modules/module-x.so")
+    assert 'apt-get download -q gstreamer1.0-plugins-bad"' in text
+    assert '--wildcards -C "$1" "*/libgstwebrtc.so" "*/modules/module-x.so"' in text
+    assert "'" not in text  # the hook stands between these

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from agent.media.extension import PLAYOUT_DELAY, TRANSPORT_FEEDBACK, PlayoutDelay
 from agent.media.gstreamer import GLib, Gst, GstSdp, GstWebRTC, run, watch_errors
 
-__all__ = ["CHANNELS", "Hooks", "Peer", "pipeline_text"]
+__all__ = ["CHANNELS", "Feedback", "Hooks", "Peer", "pipeline_text"]
 
 PAYLOAD_TYPE = 96
 MTU = 1200
@@ -57,6 +58,17 @@ def offered_caps(codec: str) -> str:
     return f"{_RTP[codec]},payload={PAYLOAD_TYPE}{_OFFERED.get(codec, '')}{extensions}"
 
 
+@dataclass(frozen=True)
+class Feedback:
+    """The last report, told from others by `mark`. `later_ms`: how much later packets came than sent."""
+
+    mark: str
+    sent_kbps: float
+    received_kbps: float
+    loss: float
+    later_ms: float
+
+
 class Hooks(Protocol):
     """What a peer tells its session. All are called in threads of GStreamer's."""
 
@@ -100,10 +112,19 @@ class Peer:
         run(self._pipeline)
         self._bin.emit("create-offer", None, Gst.Promise.new_with_change_func(self._offered))
 
-    @property
-    def rtp(self) -> Any:
-        """The element that holds the RTP sessions, for their statistics."""
-        return self._bin.get_by_name("rtpbin")
+    def feedback(self) -> Feedback | None:
+        """What the viewer has told of the packets' arrival; None before it did."""
+        session = self._bin.get_by_name("rtpbin").emit("get-session", 0)
+        found = session.get_property("twcc-stats") if session is not None else None
+        if found is None or not found.has_field("packets-recv"):
+            return None
+        return Feedback(
+            mark=found.to_string(),
+            sent_kbps=found.get_value("bitrate-sent") / 1000,
+            received_kbps=found.get_value("bitrate-recv") / 1000,
+            loss=found.get_value("packet-loss-pct") / 100,
+            later_ms=found.get_value("avg-delta-of-delta") * found.get_value("packets-recv") / 1e6,
+        )
 
     def send(self, buffer: Any) -> None:
         """A coded frame with its time."""

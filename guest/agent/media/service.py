@@ -10,7 +10,8 @@ import socket
 
 from agent.display import Display
 from agent.input import Input
-from agent.media.session import Session
+from agent.media.exchange import Exchange
+from agent.media.session import Session, Shared
 from agent.media.stream import Stream
 from oriel.model import wire
 from oriel.model.errors import OrielError
@@ -29,8 +30,7 @@ async def serve(listener: socket.socket) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     hands = Display(DISPLAY)
-    input_ = Input(hands)
-    stream = Stream(Display(DISPLAY))
+    shared = Shared(Stream(Display(DISPLAY)), hands, Input(hands), Exchange(Display(DISPLAY)))
     sessions: set[asyncio.Task[None]] = set()
     leaving = loop.call_later(IDLE_S, stop.set)
 
@@ -41,7 +41,7 @@ async def serve(listener: socket.socket) -> None:
         sessions.add(task)
         leaving.cancel()
         try:
-            await Session(stream, (hands, input_), reader, writer).run()
+            await Session(shared, reader, writer).run()
         except (OrielError, OSError) as error:
             print(f"a session ended: {error}", flush=True)
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from agent.arguments import Arguments
@@ -12,33 +13,46 @@ from agent.display import Display
 from agent.input import Input
 from agent.media.cursor import Cursor
 from agent.media.encoder import CODECS, Coded
+from agent.media.exchange import MOST_BYTES, Exchange, Incoming
 from agent.media.hands import Hands
 from agent.media.peer import Peer
+from agent.media.rate import Rate, Report
 from agent.media.stream import Stream
 from oriel.model import wire
 from oriel.model.errors import OrielError
 
-__all__ = ["Session"]
+__all__ = ["Session", "Shared"]
 
 MOST_MESSAGE = 1 << 16  # characters of one message of a data channel
 DRIVING_EVERY_S = 1.0
+RATE_EVERY_S = 0.25
+CLIPBOARD_PIECE = 16_384
 MOST_WAITING = 1 << 20  # bytes of `desk` that the viewer has not taken: then it is told less
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all sessions have together. `hands`: the connection to the display that `input` works on."""
+
+    stream: Stream
+    hands: Display
+    input: Input
+    exchange: Exchange
 
 
 class Session:
     """Lives as long as its connection. Peers call back in threads of GStreamer's; all else is on the loop."""
 
-    def __init__(
-        self,
-        stream: Stream,
-        hands: tuple[Display, Input],
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-    ) -> None:
+    def __init__(self, shared: Shared, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        stream, exchange = shared.stream, shared.exchange
         self._stream = stream
         self._reader, self._writer = reader, writer
         self._loop = asyncio.get_running_loop()
-        self._hands = Hands(*hands, lambda number: stream.echo(self, number))
+        self._hands = Hands(shared.hands, shared.input, lambda number: stream.echo(self, number))
+        self._exchange = exchange
+        self._incoming: Incoming | None = None
+        self._rate = Rate()
+        self._sampling: asyncio.TimerHandle | None = None
         self._control = False
         self._video: Peer | None = None
         self.codec = ""
@@ -74,6 +88,7 @@ class Session:
                 if not on:
                     self._hands.release()
                 self._tell("desk", {"type": "control", "on": on})
+                self._share()
             case {"type": "close"}:
                 self._close_peers()
 
@@ -99,8 +114,10 @@ class Session:
         self._stream.leave(self)
         self._watching = False
         self._hands.release()
-        if self._statistics is not None:
-            self._statistics.cancel()
+        self._exchange.unlisten(self._copied)
+        for timer in (self._statistics, self._sampling):
+            if timer is not None:
+                timer.cancel()
         if self._video is not None:
             self._loop.run_in_executor(None, self._video.close)
             self._video = None
@@ -151,7 +168,9 @@ class Session:
     def _watch(self, peer: Peer) -> None:
         if peer is self._video and not self._watching:
             self._watching = self._needs_key = True
+            self._rate = Rate()
             self._stream.join(self)
+            self._sampling = self._loop.call_later(RATE_EVERY_S, self._sample, "")
 
     def _fail(self, peer: Peer, why: str) -> None:
         if peer is self._video:
@@ -172,6 +191,8 @@ class Session:
             if self._cursor is not None:
                 self.pointed(self._cursor)
             self._statistics = self._loop.call_later(1, self._tell_statistics)
+        elif label == "clipboard":
+            self._share()
 
     def sized(self, width: int, height: int) -> None:
         self._size = (width, height)
@@ -188,6 +209,23 @@ class Session:
             return False
         return peer.say(label, json.dumps(message, separators=(",", ":")))
 
+    @property
+    def kbps(self) -> float:
+        """What this viewer's network carries, as far as is known."""
+        return self._rate.kbps
+
+    def _sample(self, before: str) -> None:
+        """Look at what came of the packets; `before`: the mark of the last report."""
+        found = self._video.feedback() if self._video is not None else None
+        mark = before
+        if found is not None and found.mark != before:
+            mark = found.mark
+            self._rate.take(
+                Report(found.sent_kbps, found.received_kbps, found.loss, found.later_ms), self._loop.time()
+            )
+            self._stream.adapt()
+        self._sampling = self._loop.call_later(RATE_EVERY_S, self._sample, mark)
+
     def _tell_statistics(self) -> None:
         self._statistics = self._loop.call_later(1, self._tell_statistics)
         if self._sent.frames:
@@ -197,9 +235,14 @@ class Session:
 
     def _hear(self, peer: Peer, label: str, message: str | bytes) -> None:
         """What a viewer says over a data channel; nonsense is dropped."""
-        if peer is not self._video or isinstance(message, bytes) or len(message) > MOST_MESSAGE:
+        if peer is not self._video or len(message) > MOST_MESSAGE:
             return
         try:
+            if label == "clipboard":
+                self._clipboard(message)
+                return
+            if isinstance(message, bytes):
+                return
             told = json.loads(message)
             if not isinstance(told, dict):
                 return
@@ -209,6 +252,34 @@ class Session:
                 self._desk(told)
         except (ValueError, RecursionError, OrielError) as error:
             print(f"a message over {label} was refused: {error}", flush=True)
+
+    def _share(self) -> None:
+        """The clipboard is shared with whoever drives."""
+        self._exchange.unlisten(self._copied)
+        if self._control and "clipboard" in self._open:
+            self._exchange.listen(self._copied)
+
+    def _copied(self, text: str) -> None:
+        """Something was copied in the desktop."""
+        data = text.encode(errors="replace")
+        if self._tell("clipboard", {"type": "data", "mime": "text/plain", "size": len(data)}) and self._video:
+            for start in range(0, len(data), CLIPBOARD_PIECE):
+                self._video.data("clipboard", data[start : start + CLIPBOARD_PIECE])
+
+    def _clipboard(self, message: str | bytes) -> None:
+        if not self._control:
+            return
+        if isinstance(message, str):
+            match json.loads(message):
+                case {"type": "data", "mime": "text/plain", "size": int(size)} if 0 < size <= MOST_BYTES:
+                    self._incoming = Incoming(size)
+                case _:
+                    self._incoming = None
+        elif self._incoming is not None:
+            text = self._incoming.add(message)
+            if text is not None:
+                self._incoming = None
+                self._loop.create_task(self._exchange.give(self._copied, text))
 
     def _input(self, label: str, told: Mapping[str, Any]) -> None:
         if not self._control:

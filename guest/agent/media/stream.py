@@ -12,10 +12,10 @@ from agent.media.capture import Capture
 from agent.media.cursor import Cursor, CursorWatch
 from agent.media.encoder import Coded, Encoder
 from agent.media.picture import Picture
+from agent.media.rate import START_KBPS, frames_for
 
 __all__ = ["Stream", "Viewer"]
 
-START_KBPS = 8000
 MOST_FPS = 60.0
 KEY_EVERY_S = 0.25  # however often viewers ask
 
@@ -24,6 +24,9 @@ class Viewer(Protocol):
     """Who watches. `coded` comes in a thread of GStreamer's, the others on the event loop."""
 
     codec: str
+
+    @property
+    def kbps(self) -> float: ...
 
     def coded(self, frame: Coded, seconds: float) -> None: ...
 
@@ -86,7 +89,13 @@ class Stream:
         self._display.post(self._ask_keys)
         self._capture.again()
 
-    def rate(self, kbps: int, fps: float) -> None:
+    def adapt(self) -> None:
+        """To the viewer whose network carries least: one encoding serves all."""
+        kbps = round(min((viewer.kbps for viewer in self._viewers), default=START_KBPS))
+        if abs(kbps - self._kbps) > self._kbps / 50:
+            self._set_rate(kbps, frames_for(kbps))
+
+    def _set_rate(self, kbps: int, fps: float) -> None:
         self._kbps = kbps
         self._capture.pace(fps)
 
