@@ -85,7 +85,7 @@ class Admission:
             )
         return found
 
-    async def _image(self, name: str) -> str:
+    async def _image(self, name: str) -> Mapping[str, Any]:
         images = await self._fleet.images()
         if not name:
             chosen = [image for image in images if image.get("default")] or images[:1]
@@ -93,18 +93,23 @@ class Admission:
                 raise UnavailableError(
                     "this host has no golden image yet", hint="build it: `oriel image build`", code="no_image"
                 )
-            return str(chosen[0]["id"])
+            return chosen[0]
         for image in images:
             if name in (image["id"], image.get("name")):
-                return str(image["id"])
+                return image
         known = ", ".join(str(image["id"]) for image in images) or "none yet: `oriel image build`"
         raise InvalidError.of([Fault("image", f"there is no image {name!r}")], hint=f"images here: {known}")
 
     def _desktop(
-        self, wish: Mapping[str, Any], principal: Principal, runtime: RuntimeReport, image: str, proxy: str
+        self,
+        wish: Mapping[str, Any],
+        principal: Principal,
+        runtime: RuntimeReport,
+        image: Mapping[str, Any],
+        proxy: str,
     ) -> Desktop:
         settings = self._settings
-        screen = wish.get("screen") or {}
+        screen = wish.get("screen") or image.get("screen") or {}
         desktop_id = f"d-{base64.b32encode(secrets.token_bytes(7)).decode().lower()[:10]}"
         return Desktop(
             id=desktop_id,
@@ -116,7 +121,7 @@ class Admission:
             state=State.CREATING,
             runtime=runtime.name,
             isolation=runtime.isolation,
-            image=image,
+            image=str(image["id"]),
             vcpus=wish.get("vcpus", settings.vcpus),
             memory_mib=wish.get("memory_mib", settings.memory_mib),
             disk_gib=wish.get("disk_gib", settings.disk_gib),

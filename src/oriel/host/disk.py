@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from oriel.host import process
-from oriel.model.errors import HostError, LaunchError, NoSpaceError
+from oriel.model.errors import Fault, HostError, InvalidError, LaunchError, NoSpaceError
 
 __all__ = ["RESERVE_BYTES", "make_disk"]
 
@@ -19,13 +19,17 @@ async def make_disk(template: Path, disk: Path, *, size_gib: int) -> None:
     """Make `disk`, an ext4 file system of `size_gib`, if there is none. It depends on nothing afterwards.
 
     Appears whole or not at all, also after a crash. Raises NoSpaceError if the host is short of disk,
-    HostError if the template is missing, LaunchError if copying or growing fails; then there is no `disk`.
+    HostError if the template is missing, InvalidError if it is larger than `size_gib` (the layout `copy`),
+    LaunchError if copying or growing fails; then there is no `disk`.
     """
     if _exists(disk):
         return
     if not _exists(template):
         raise HostError(f"the image's disk {template} is missing", hint="build or import the image again")
     _check_space(template, disk.parent)
+    if (size := _size(template)) > size_gib * GIB:
+        problem = f"must be at least {-(-size // GIB)}: the image is that large"
+        raise InvalidError.of([Fault("disk_gib", problem)])
     torn = disk.with_name(f".{disk.name}.new")
     torn.unlink(missing_ok=True)
     try:
@@ -33,7 +37,7 @@ async def make_disk(template: Path, disk: Path, *, size_gib: int) -> None:
             ["cp", "--reflink=auto", "--sparse=always", "--", template, torn], deadline_s=DEADLINE_S
         )
         torn.chmod(0o600)
-        if size_gib * GIB > torn.stat().st_size:
+        if size_gib * GIB > size:
             os.truncate(torn, size_gib * GIB)
             await _grow(torn)
         torn.rename(disk)
@@ -60,6 +64,10 @@ async def _grow(disk: Path) -> None:
 
 def _exists(file: Path) -> bool:
     return file.exists()
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size
 
 
 def _check_space(template: Path, directory: Path) -> None:

@@ -31,6 +31,8 @@ def list_images(home: Home) -> list[dict[str, Any]]:
             found.append({
                 "id": directory.name, "name": name, "version": version, "default": False, "size_bytes": size,
                 "created_at": manifest.get("created_at"), "in_use_by": users.get(directory.name, []),
+                "layout": manifest.get("layout"), "screen": manifest.get("screen"),
+                "content": manifest.get("content"),
             })  # fmt: skip
     found.sort(key=lambda image: str(image["created_at"]), reverse=True)
     for image in found:

@@ -80,7 +80,7 @@ def _spec(image: ImageFiles, scratch: Path, link: Link) -> MachineSpec:
         slot=UNUSED_SLOT,
         image=image,
         disk=scratch / "disk.img",
-        disk_gib=1,
+        disk_gib=8,  # sparse; an image of the layout `copy` has a disk of some 3
         vcpus=1,
         memory_mib=768,
         directory=scratch / "machine",

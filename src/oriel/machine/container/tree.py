@@ -54,7 +54,17 @@ def mount_image(spec: MachineSpec) -> None:
 
 
 def mount_tree(spec: MachineSpec) -> None:
-    """In the machine's own mount namespace: its root at `spec.root_mount`. Raises HostError."""
+    """In the machine's own mount namespace: its root at `spec.root_mount`. Raises HostError.
+
+    An image with nothing in it is one of the layout `copy`: there the disk is the root.
+    """
+    if any((spec.directory / IMAGE).iterdir()):
+        _mount_overlay(spec)
+    else:
+        _mount_copy(spec)
+
+
+def _mount_overlay(spec: MachineSpec) -> None:
     image, lower, upper = (spec.directory / name for name in (IMAGE, "lower", "upper"))
     for directory in (lower, upper, spec.disk_mount, spec.root_mount):
         directory.mkdir(parents=True, exist_ok=True)
@@ -71,6 +81,17 @@ def mount_tree(spec: MachineSpec) -> None:
     mount("overlay", spec.root_mount, "overlay", flags=NODEV, options=layers)
     # The overlay holds its layers by itself from here on; other desktops' views are none of its business.
     for view in (lower, upper, spec.disk_mount, *_views()):
+        unmount(view)
+
+
+def _mount_copy(spec: MachineSpec) -> None:
+    for directory in (spec.disk_mount, spec.root_mount):
+        directory.mkdir(parents=True, exist_ok=True)
+    with loop_device(spec.disk) as device:
+        mount(device, spec.disk_mount, "ext4", flags=NODEV)
+    with user_namespace(first_id(spec.slot)) as namespace:
+        clone_mount(spec.disk_mount, spec.root_mount, user_namespace_fd=namespace)
+    for view in (spec.disk_mount, *_views()):
         unmount(view)
 
 
