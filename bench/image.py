@@ -14,7 +14,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,17 @@ class Guest:
 
     async def sh(self, script: str, *, user: str = "root", timeout_s: float = 120) -> tuple[int, str]:
         """Run a script; its exit code and output."""
-        call = {"argv": ["/bin/bash", "-lc", script], "user": user, "timeout_s": timeout_s}
+        return await self._run(["/bin/bash", "-lc", script], user, timeout_s)
+
+    async def exec(self, argv: Sequence[str], *, timeout_s: float = 120) -> tuple[int, str]:
+        return await self._run(argv, "user", timeout_s)
+
+    async def windows(self) -> list[dict[str, Any]]:
+        answer = await wire.call(self.connect, "windows", {}, deadline_s=DEADLINE_S)
+        return list(answer["windows"])
+
+    async def _run(self, argv: Sequence[str], user: str, timeout_s: float) -> tuple[int, str]:
+        call = {"argv": list(argv), "user": user, "timeout_s": timeout_s}
         stream = await wire.open_stream(self.connect, "exec", call)
         output, code = b"", -1
         while frame := await wire.read_frame(stream.reader):

@@ -3,39 +3,95 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
-from bench.image import booted
+from bench.image import Guest, booted
 
-from oriel.image.verify import Verdict, verify
+from oriel.host.layout import Home
+from oriel.image.build import build
+from oriel.image.verify.looks import PLAIN, looked
 from oriel.model.spec import Runtime
+from tests.conftest import Server
 
 pytestmark = [pytest.mark.container, pytest.mark.usefixtures("need_root")]
+LOOKS = {look.id: look for look in PLAIN}
 
 
-def test_everything_is_there_and_comes_back_when_killed(golden_image: Path) -> None:
-    async def scenario() -> list[Verdict]:
+def test_everything_is_there_and_comes_back_when_killed(server: Server) -> None:
+    """As an operator asks for it: also apt, through a gateway, from an origin of the command's own."""
+    told = server.oriel(
+        "image", "verify", "--runtime", "container", "--json", check=False, timeout=900
+    )  # fmt: skip
+    document = json.loads(told.stdout)
+    wrong = [f"{check['id']}: {check['detail']}" for check in document["checks"] if not check["passed"]]
+    assert document["passed"], "\n".join(wrong)
+    ids = {check["id"] for check in document["checks"]}
+    assert {"apt_through_the_proxy", "browser_policies", "glyphs", "screen_comes_first"} <= ids
+    assert {"windows_at_1280x720", "windows_at_1920x1080", "revives_xvfb", "revives_oriel_agent"} <= ids
+    # What it made is gone again.
+    assert "verify-" not in server.oriel("proxy", "list").stdout + server.oriel("list").stdout
+
+
+def test_the_checks_see_what_is_wrong(golden_image: Path) -> None:
+    """Without its font, a policy and its sandbox: each check names what it misses."""
+
+    async def scenario() -> dict[str, tuple[bool, str]]:
         async with booted(Runtime.CONTAINER, golden_image) as guest:
-            verdicts = [verdict async for verdict in verify(guest)]
-            # After all that killing a person still sees both windows.
-            await guest.ready("terminal", "browser")
-            return verdicts
+            await guest.sh(
+                "rm -r /usr/share/fonts/truetype/wqy; "
+                'sed -i \'s/"QuicAllowed": false/"QuicAllowed": "never"/\' /etc/chromium/policies/managed/*; '
+                "echo 'CHROMIUM_FLAGS=\"$CHROMIUM_FLAGS --no-sandbox\"' >/etc/chromium.d/zz-test; "
+                "touch /var/log/left; echo x >/var/log/left; systemctl restart autostart@browser"
+            )
+            await guest.ready("browser")
+            ids = ("glyphs", "browser_policies", "browser_sandbox", "no_identity")
+            verdicts = [await looked(guest, LOOKS[name]) for name in ids]
+            return {verdict.id: (verdict.passed, verdict.detail) for verdict in verdicts}
 
-    verdicts = asyncio.run(scenario())
-    wrong = [f"{verdict.id}: {verdict.detail}" for verdict in verdicts if not verdict.passed]
-    assert not wrong, "\n".join(wrong)
+    seen = asyncio.run(scenario())
+    assert {name: passed for name, (passed, _) in seen.items()} == dict.fromkeys(seen, False)
+    assert "cjk: 漢" in seen["glyphs"][1]
+    assert "latin" not in seen["glyphs"][1]
+    assert "QuicAllowed" in seen["browser_policies"][1]
+    assert "/var/log/left" in seen["no_identity"][1]
 
 
-def test_the_windows_stand_side_by_side(golden_image: Path) -> None:
-    async def scenario() -> list[dict[str, int]]:
-        async with booted(Runtime.CONTAINER, golden_image) as guest:
-            return [w for w in await guest.ready("terminal", "browser") if w["kind"] != "panel"]
+def test_a_recipe_of_ones_own(golden_image: Path, images_directory: Path, tmp_path: Path) -> None:
+    """Layout copy, a first screen, first commands: built on the layers that are there."""
+    home = Home(tmp_path, images_directory)
+    home.recipes.mkdir()
+    (home.recipes / "mine.toml").write_text(
+        'extends = "default"\nsummary = "Mine"\n[disk]\nlayout = "copy"\n'
+        "[screen]\nwidth = 1600\nheight = 900\n"
+        '[first-boot]\ncommands = ["id -un >/srv/first", "echo $HTTP_PROXY >>/srv/first"]\n'
+    )
 
-    terminal, browser = sorted(asyncio.run(scenario()), key=lambda window: window["x"])
-    assert terminal["x"] + terminal["width"] <= browser["x"]
-    assert browser["x"] + browser["width"] <= 1280
-    assert max(window["y"] + window["height"] for window in (terminal, browser)) <= 720
+    async def look(guest: Guest) -> list[str]:
+        _, told = await guest.sh(
+            "findmnt -no FSTYPE /; runuser -u user -- xrandr -d :1 | head -n 1; runuser -u user sudo id -un; "
+            "systemctl show -P ActiveState oriel-first-boot; cat /srv/first"
+        )
+        return told.splitlines()
+
+    async def scenario() -> list[str]:
+        info = await build("mine", home, lambda _: None)
+        try:
+            async with booted(Runtime.CONTAINER, info.directory) as guest:
+                await guest.sh(
+                    "while ! [ -e /var/lib/oriel/first-boot.done ]; do sleep 0.1; done", timeout_s=60
+                )
+                return await look(guest)
+        finally:
+            for file in info.directory.iterdir():
+                file.unlink()
+            info.directory.rmdir()
+
+    kind, screen, power, state, *first = asyncio.run(scenario())
+    assert (kind, power, state) == ("ext4", "root", "active")
+    assert "current 1600 x 900" in screen
+    assert first == ["root", "http://192.168.0.1:3128"]
 
 
 def test_an_open_terminal_learns_its_session(golden_image: Path) -> None:

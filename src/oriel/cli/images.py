@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +19,7 @@ from oriel.cli.output import DONE, FAILED, Output
 if TYPE_CHECKING:
     from oriel.client import AsyncOriel
     from oriel.client.aio.desktop import Desktop
+    from oriel.image.verify import Mirror
 
 __all__ = ["app"]
 
@@ -79,24 +82,18 @@ def verify(
     home: HomeOption = None,
 ) -> int:
     """Boot an image and look at it from inside: tools, units, and that each comes back when killed."""
-    from oriel.image.verify import Verdict
+    from oriel.image.verify import Mirror, Verdict
     from oriel.image.verify import verify as look_inside
 
     output = Output(json=json)
 
     async def work(oriel: AsyncOriel) -> list[Verdict]:
-        output.note("booting the image …")
-        name = f"verify-{secrets.token_hex(3)}"
-        desktop = await oriel.desktops.create(name, image=image, runtime=runtime, proxy="none", wait=False)
-        try:
-            await desktop.wait_ready()
-            verdicts = []
-            async for verdict in look_inside(Booted(desktop)):
+        verdicts = []
+        async with Mirror() as mirror, _booted(oriel, mirror, image, runtime, output) as desktop:
+            async for verdict in look_inside(Booted(desktop), mirror):
                 output.note(f"{'pass' if verdict.passed else 'FAIL'}  {verdict.id}  {verdict.seconds:.2f} s")
                 verdicts.append(verdict)
-            return verdicts
-        finally:
-            await desktop.delete()
+        return verdicts
 
     verdicts = run(home, work)
     passed = all(verdict.passed for verdict in verdicts)
@@ -107,6 +104,27 @@ def verify(
     document = {"passed": passed, "checks": [asdict(one) for one in verdicts]}
     output.table(document, ("CHECK", "", "SECONDS", "SEEN"), rows)
     return DONE if passed else FAILED
+
+
+@contextlib.asynccontextmanager
+async def _booted(
+    oriel: AsyncOriel, mirror: Mirror, image: str | None, runtime: str | None, output: Output
+) -> AsyncIterator[Desktop]:
+    """A desktop whose way out leads to `mirror`: on loopback, so the controller's host must be this one."""
+    from oriel.model.secret import Secret
+
+    name = f"verify-{secrets.token_hex(3)}"
+    await oriel.proxies.add(name, Secret(mirror.url))
+    try:
+        output.note("booting the image …")
+        desktop = await oriel.desktops.create(name, image=image, runtime=runtime, proxy=name, wait=False)
+        try:
+            await desktop.wait_ready()
+            yield desktop
+        finally:
+            await desktop.delete()
+    finally:
+        await oriel.proxies.delete(name)
 
 
 class Booted:
@@ -120,8 +138,14 @@ class Booted:
         argv = ["bash", "-lc", script]
         if user == "root":
             argv = ["sudo", "-n", *argv]
+        return await self.exec(argv, timeout_s=timeout_s)
+
+    async def exec(self, argv: Sequence[str], *, timeout_s: float = 120) -> tuple[int, str]:
         result = await self._desktop.exec(argv, timeout_s=timeout_s)
         return result.exit_code, result.stdout + result.stderr
+
+    async def windows(self) -> list[dict[str, Any]]:
+        return await self._desktop.windows()
 
 
 def _line(text: str) -> str:

@@ -59,6 +59,7 @@ class Job:
     screen: tuple[int, int]
     layout: str
     version: str
+    facts: dict[str, Any]
 
     def to_json(self) -> dict[str, Any]:
         return json.loads(json.dumps(vars(self), default=str))  # type: ignore[no-any-return]
@@ -114,6 +115,7 @@ async def _set_up(root: Path, job: Job) -> None:
         with (root / "etc/locale.gen").open("a") as wanted:
             wanted.write(f"{job.locale} UTF-8\n")
         await _inside(root, ["locale-gen"])
+    (root / "usr/lib/oriel/image.json").write_text(json.dumps(job.facts, indent=1) + "\n")
     (root / "usr/lib/oriel/first-screen").write_text(f"{job.screen[0]} {job.screen[1]}\n")
     units = list(job.enable)
     if job.first_boot:

@@ -166,6 +166,15 @@ def _job(plan: Plan, base: Path, tools: Path) -> Job:
         screen=(recipe.screen.width, recipe.screen.height),
         layout=recipe.layout,
         version=plan.version,
+        # What a desktop may know of its image, and what `image verify` looks for in it.
+        facts={
+            "image": plan.image_id,
+            "summary": recipe.summary,
+            "desktop": recipe.desktop,
+            "browser": recipe.browser,
+            "tools": dict(recipe.tools),
+            "units": list(recipe.enable),
+        },
     )
 
 

@@ -27,7 +27,7 @@ __all__ = ["EPOCH", "Plan", "Sources", "make_plan", "tree"]
 # Counted up when the same recipe shall be built differently: old layers, or old images, are then left alone.
 BASE_FORMAT = 4
 TOOLS_FORMAT = 1
-FINAL_FORMAT = 5
+FINAL_FORMAT = 6
 VERSION_DIGITS = 12
 EPOCH = 1_700_000_000  # the date of everything in an image: the day of the build leaves no trace
 
@@ -115,7 +115,7 @@ def make_plan(recipe: Recipe, sources: Sources) -> Plan:
         "initrd": _digest(sources.initrd), "modules": recipe.modules, "links": dict(recipe.links),
         "enable": recipe.enable, "mask": recipe.mask, "locale": recipe.locale, "timezone": recipe.timezone,
         "unused": recipe.unused, "first_boot": recipe.first_boot, "screen": asdict(recipe.screen),
-        "layout": recipe.layout,
+        "layout": recipe.layout, "summary": recipe.summary, "name": recipe.name,
     })  # fmt: skip
     return Plan(
         recipe=recipe,
