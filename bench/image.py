@@ -1,5 +1,7 @@
 """How fast and how thin the golden image is: `python -m bench.image [--json] [--runtime R] [--runs N]`.
 
+With `--build` also how long it takes to build and how large it is as one file, beside a plain build.
+
 Boots the newest image through the real drivers, without controller and keeper, and measures from spawn until
 the terminal, the browser, and both are painted; then the memory and the processor an idle desktop needs.
 """
@@ -19,6 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bench.building import measure_builds
 from oriel.host import slots
 from oriel.host.layout import Home, default_home
 from oriel.host.namespaces import NetnsSockets
@@ -158,6 +161,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--home", type=Path, default=None)
     parser.add_argument("--image", default=None, help="an image's id; default: the newest of `default`")
+    parser.add_argument("--build", action="store_true", help="build and export too, from nothing; minutes")
     options = parser.parse_args()
     home = Home(options.home or default_home())
     image = options.image or default_image(home)
@@ -165,9 +169,11 @@ def main() -> None:
         parser.error(f"{home.root} has no golden image; `oriel image build` makes one")
     directory = home.image(image)
     manifest = json.loads((directory / "manifest.json").read_text())
-    result: dict[str, Any] = {"image": image, "size_bytes": manifest["files"]}
+    result: dict[str, Any] = {"image": image, "size_bytes": manifest["files"], "parts": manifest.get("parts")}
     for runtime in options.runtime or ["container", "qemu"]:
         result[runtime] = asyncio.run(measure(Runtime(runtime), directory, options.runs))
+    if options.build:
+        result["build"] = asyncio.run(measure_builds(home.root))
     if not options.json:
         for runtime in DRIVERS:
             if runtime in result:

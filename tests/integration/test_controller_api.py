@@ -155,6 +155,16 @@ async def test_a_runtime_that_does_not_work_here(c: Running) -> None:
 
 
 @against()
+async def test_the_screen_is_the_images_unless_it_is_wished(c: Running) -> None:
+    c.host.images[0]["screen"] = {"width": 1600, "height": 900}
+    wished = {"width": 1024, "height": 768}
+    async with c.http() as http:
+        for wish, screen in (({}, {"width": 1600, "height": 900}), ({"screen": wished}, wished)):
+            made = await http.post("/v1/desktops", json=wish)
+            assert made.json()["screen"] == screen
+
+
+@against()
 async def test_images_by_name_or_id(c: Running) -> None:
     async with c.http() as http:
         answer = await http.post("/v1/desktops", json={"image": "missing"})
