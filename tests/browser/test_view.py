@@ -233,10 +233,11 @@ def test_size_and_picture(oriel: Oriel, open_page: OpenPage, tmp_path: Path) -> 
     page = live(open_page("/desktops/desk", size=(640, 400)))
     canvas = page.locator(".view-screen canvas")
     assert canvas.bounding_box()["width"] == 640  # type: ignore[index]
-    page.keyboard.press("Control+Alt+Shift+Z")
-    page.wait_for_function(WIDTH, arg=1280)
-    page.keyboard.press("Control+Alt+Shift+Z")
-    page.wait_for_function(WIDTH, arg=640)
+    for size, width in (("Real size, 1:1", 1280), ("Fit to the window", 640)):
+        page.keyboard.press("Control+Alt+Shift+Z")
+        page.get_by_label("Size", exact=True).select_option(size)
+        page.wait_for_function(WIDTH, arg=width)
+        page.keyboard.press("Control+Alt+Shift+Z")
     with page.expect_download() as download:
         page.keyboard.press("Control+Alt+Shift+S")
     target = tmp_path / "picture.png"

@@ -15,12 +15,27 @@ export class Client {
     return this.json<T>("POST", path, body, headers);
   }
 
+  patch<T>(path: string, body: unknown): Promise<T> {
+    return this.json<T>("PATCH", path, body);
+  }
+
   put(path: string, body: unknown): Promise<unknown> {
     return this.json("PUT", path, body);
   }
 
-  patch<T>(path: string, body: unknown): Promise<T> {
-    return this.json<T>("PATCH", path, body);
+  /** A file, with its progress from 0 to 1; fetch has no way to tell that. */
+  upload(path: string, file: Blob, onProgress: (sent: number) => void): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const request = new XMLHttpRequest();
+      request.open("PUT", `/v1${path}`);
+      if (this.grant) request.setRequestHeader("Authorization", `Bearer ${this.grant}`);
+      request.responseType = "json";
+      request.upload.onprogress = ({ loaded, total }) => total && onProgress(loaded / total);
+      request.onerror = () => reject(Problem.offline());
+      request.onload = () =>
+        request.status < 400 ? resolve() : reject(Problem.fromBody(request.status, request.response));
+      request.send(file);
+    });
   }
 
   delete(path: string): Promise<unknown> {

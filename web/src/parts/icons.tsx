@@ -20,6 +20,7 @@ const SHAPES = {
   fit: "M3 4.5h14v11H3zM6 7.5h8v5H6z",
   share: "M8.3 11.7a3 3 0 0 0 4.3 0l3-3a3 3 0 1 0-4.3-4.3l-1 1M11.7 8.3a3 3 0 0 0-4.3 0l-3 3a3 3 0 1 0 4.3 4.3l1-1",
   grid: "M3.5 3.5h5v5h-5zM11.5 3.5h5v5h-5zM3.5 11.5h5v5h-5zM11.5 11.5h5v5h-5z",
+  folder: "M2.5 5.5h5l1.5 2h8.5v8.5h-15z",
   copy: "M7 7h9v9H7zM13 7V4H4v9h3",
   check: "M4 10.5l4 4 8-9",
   cross: "M5 5l10 10M15 5L5 15",

@@ -9,7 +9,11 @@ import { Button, IconButton } from "../parts/button";
 import type { IconName } from "../parts/icons";
 import { go } from "../route";
 import { text } from "../text";
+import { Choice } from "../parts/field";
 import { ClipboardPanel } from "./clipboard";
+import { ConnectionPanel, latencyOf } from "./connection";
+import { type Files, FilesPanel, useDrop } from "./files";
+import type { Size } from "./size";
 import { KeysPanel } from "./keys";
 import { SharePanel } from "./share";
 import { enterFullscreen, leaveFullscreen, useFullscreen } from "./fullscreen";
@@ -23,11 +27,13 @@ interface BarProps {
   source: Desktops;
   mode: Mode;
   guest: boolean;
-  fitted: boolean;
-  onFit: (fitted: boolean) => void;
+  size: Size;
+  onSize: (size: Size) => void;
+  /** null: this viewer may not. */
+  files: Files | null;
 }
 
-type Panel = "keys" | "clipboard" | "share" | "stop";
+type Panel = "keys" | "clipboard" | "files" | "size" | "connection" | "share" | "stop";
 
 interface Tool {
   id: string;
@@ -53,14 +59,21 @@ export function Bar(props: BarProps) {
     shown.hide();
     viewing.screen.value?.focus();
   };
-  const tools = toolsOf(props, live, full, (wanted) => {
+  const toggle = (wanted: Panel): void => {
     if (panel === wanted) return backToScreen();
     shown.show();
     setPanel(wanted);
+  };
+  const tools = toolsOf(props, live, full, toggle);
+  const dropping = useDrop(live ? props.files : null, () => {
+    shown.show();
+    setPanel("files");
   });
   useShortcuts((letter) => {
     if (letter === "M") shown.toggle();
     else if (letter === "W" && !guest) go("/");
+    else if (letter === "D") toggle("connection");
+    else if (letter === "T") viewing.session.value?.say("take");
     else tools.find((tool) => tool.letter === letter)?.act();
   });
   return (
@@ -78,6 +91,7 @@ export function Bar(props: BarProps) {
         )}
         <strong class="bar-name">{desktop.name}</strong>
         <ConnectionMark viewing={viewing} desktop={desktop} mode={mode} />
+        {live && <Latency viewing={viewing} open={panel === "connection"} onToggle={() => toggle("connection")} />}
         <span class="wide">
           <ExitBadge proxy={desktop.proxy} />
         </span>
@@ -92,11 +106,15 @@ export function Bar(props: BarProps) {
           />
         ))}
       </div>
-      {panel && shown.on && tools.some((tool) => tool.panel === panel) && (
+      {dropping && <div class="drop" aria-hidden="true">{text.view.drop}</div>}
+      {panel && shown.on && (panel === "connection" || tools.some((tool) => tool.panel === panel)) && (
         <PanelFrame key={panel}>
           {panel === "keys" && <KeysPanel viewing={viewing} />}
           {panel === "clipboard" && <ClipboardPanel viewing={viewing} mode={mode} />}
-          {panel === "share" && <SharePanel client={props.client} desktop={desktop} mode={mode} />}
+          {panel === "files" && props.files && <FilesPanel files={props.files} />}
+          {panel === "size" && <SizePanel size={props.size} onSize={props.onSize} />}
+          {panel === "connection" && <ConnectionPanel viewing={viewing} />}
+          {panel === "share" && <SharePanel client={props.client} desktop={desktop} viewing={viewing} mode={mode} />}
           {panel === "stop" && <StopPanel desktop={desktop} source={props.source} onDone={backToScreen} />}
         </PanelFrame>
       )}
@@ -131,6 +149,45 @@ function ConnectionMark({ viewing, desktop, mode }: { viewing: Viewing; desktop:
   );
 }
 
+interface LatencyProps {
+  viewing: Viewing;
+  open: boolean;
+  onToggle: () => void;
+}
+
+/** The one figure that says how it feels; behind it are the others. */
+function Latency({ viewing, open, onToggle }: LatencyProps) {
+  const figures = useCell(viewing.figures);
+  if (!figures) return null;
+  return (
+    <button
+      type="button"
+      class="latency"
+      title={withShortcut(text.view.connection, "D")}
+      aria-expanded={open}
+      onClick={onToggle}
+    >
+      {latencyOf(viewing)} <span class="latency-rung">{text.view.rungsShort[figures.rung]}</span>
+    </button>
+  );
+}
+
+const SIZES: readonly Size[] = ["fit", "actual", "follow", "sharp"];
+
+function SizePanel({ size, onSize }: { size: Size; onSize: (size: Size) => void }) {
+  return (
+    <section>
+      <Choice
+        label={text.view.size}
+        value={size}
+        options={SIZES.map((one) => [one, text.view.sizes[one]] as const)}
+        onValue={(value) => onSize(value as Size)}
+      />
+      <p class="panel-help">{text.view.sizeHelp}</p>
+    </section>
+  );
+}
+
 interface StopPanelProps {
   desktop: Desktop;
   source: Desktops;
@@ -160,7 +217,7 @@ function StopPanel({ desktop, source, onDone }: StopPanelProps) {
 
 /** What can be done now. Without a live screen, only what needs none. */
 function toolsOf(props: BarProps, live: boolean, full: boolean, toggle: (panel: Panel) => void): Tool[] {
-  const { desktop, viewing, guest, mode, fitted, onFit } = props;
+  const { desktop, viewing, guest, mode } = props;
   const words = text.view;
   const opens = (panel: Panel, icon: IconName, letter: string): Tool => ({
     id: panel,
@@ -173,11 +230,11 @@ function toolsOf(props: BarProps, live: boolean, full: boolean, toggle: (panel: 
   const tools: Tool[] = [];
   if (live && mode === "control") tools.push(opens("keys", "keyboard", "K"));
   if (live) {
-    const fit = (): void => onFit(!fitted);
     const shoot = (): void => void save(viewing, desktop.name);
     tools.push(opens("clipboard", "clipboard", "C"));
     tools.push({ id: "picture", icon: "camera", label: words.screenshot, letter: "S", act: shoot });
-    tools.push({ id: "fit", icon: "fit", label: fitted ? words.actual : words.fit, letter: "Z", act: fit });
+    if (props.files) tools.push(opens("files", "folder", "U"));
+    tools.push(opens("size", "fit", "Z"));
   }
   if (desktop.state === "running" && !guest) {
     tools.push(opens("share", "share", "L"));

@@ -1,18 +1,21 @@
 import { useEffect, useId, useState } from "preact/hooks";
+import { asProblem, Problem } from "../api/problem";
 import type { Mode } from "../api/types";
 import { useCell } from "../cell";
 import { text } from "../text";
 import { CopyButton } from "../parts/copy";
+import { Notice } from "../parts/notice";
 import type { Viewing } from "./viewing";
 
 /** The desktop's clipboard, both ways. */
 export function ClipboardPanel({ viewing, mode }: { viewing: Viewing; mode: Mode }) {
   const id = useId();
   const remote = useCell(viewing.clipboard);
+  const [problem, setProblem] = useState<Problem | null>(null);
   const drives = mode === "control";
   const write = (value: string): void => {
-    viewing.clipboard.set(value);
-    viewing.screen.value?.paste(value);
+    setProblem(null);
+    void viewing.write(value).catch((error: unknown) => setProblem(asProblem(error)));
   };
   return (
     <section class="clipboard">
@@ -29,6 +32,7 @@ export function ClipboardPanel({ viewing, mode }: { viewing: Viewing; mode: Mode
       <p class="panel-help" id={`${id}-help`}>
         {drives ? text.view.clipboardHelp : text.view.clipboardWatch}
       </p>
+      {problem && <Notice problem={problem} />}
       <div class="panel-row">
         <CopyButton value={remote} />
         {drives && <InStep onText={write} />}
@@ -71,11 +75,10 @@ export function useClipboardInStep(viewing: Viewing | null, drives: boolean): vo
       if (value && document.hasFocus()) void navigator.clipboard?.writeText(value).catch(refused);
     });
     const toThere = async (): Promise<void> => {
-      if (!drives || !(await mayRead())) return;
+      if (!drives || !viewing.session.value?.drives.value || !(await mayRead())) return;
       const value = await navigator.clipboard.readText();
       if (value && value !== viewing.clipboard.value) {
-        viewing.clipboard.set(value);
-        viewing.screen.value?.paste(value);
+        await viewing.write(value);
       }
     };
     const onFocus = (): void => void toThere().catch(refused);
@@ -96,5 +99,5 @@ async function mayRead(): Promise<boolean> {
 
 /** A browser may refuse at any moment; the panel is there for that. */
 function refused(error: unknown): void {
-  if (!(error instanceof DOMException)) throw error;
+  if (!(error instanceof DOMException || error instanceof Problem)) throw error;
 }

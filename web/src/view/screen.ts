@@ -1,4 +1,26 @@
 import type RFB from "@novnc/novnc";
+import type { Figures } from "./figures";
+import { socketUrl } from "./session";
+
+/** A desktop's screen, on whatever rung. */
+export interface Screen {
+  readonly rung: "webrtc" | "vnc";
+  /** Whether what is done here goes to the desktop. */
+  drives: boolean;
+  /** Whether the picture is scaled to the window, or shown pixel by pixel. */
+  fitted: boolean;
+  focus(): void;
+  /** Press and release keys: all down in order, then up in reverse. */
+  press(chord: readonly Key[]): void;
+  hold(key: Key, down: boolean): void;
+  /** Put text on the desktop's clipboard; false if this rung cannot carry it. */
+  paste(text: string): boolean;
+  picture(): Promise<Blob | null>;
+  /** A copy of what is seen now, null before the first picture. */
+  frame(): HTMLCanvasElement | null;
+  figures(): Promise<Figures>;
+  close(): void;
+}
 
 export interface ScreenEvents {
   /** The first real picture is painted. */
@@ -18,7 +40,8 @@ export interface Key {
 export const loadViewer = (): Promise<typeof RFB> => import("@novnc/novnc").then((module) => module.default);
 
 /** One connection to a desktop's screen, by RFB over a WebSocket. Made anew for every try. */
-export class RemoteScreen {
+export class VncScreen implements Screen {
+  readonly rung = "vnc";
   private readonly rfb: RFB;
   private pictured = false;
   private ended = false;
@@ -31,8 +54,7 @@ export class RemoteScreen {
     ticket: string,
     private readonly events: ScreenEvents,
   ) {
-    const url = `${location.origin.replace(/^http/, "ws")}/v1${path}`;
-    const socket = new WebSocket(url, [`ticket.${ticket}`, "binary"]);
+    const socket = new WebSocket(socketUrl(path), [`ticket.${ticket}`, "binary"]);
     // Before RFB listens: its own listener takes the canvas away.
     socket.addEventListener("close", () => this.end());
     this.rfb = new Rfb(holder, socket, { shared: true });
@@ -44,11 +66,10 @@ export class RemoteScreen {
     this.rfb.addEventListener("clipboard", (event) => events.onClipboard(event.detail.text));
   }
 
-  set viewOnly(on: boolean) {
-    this.rfb.viewOnly = on;
+  set drives(on: boolean) {
+    this.rfb.viewOnly = !on;
   }
 
-  /** Whether the picture is scaled to the window, or shown pixel by pixel. */
   set fitted(on: boolean) {
     this.rfb.scaleViewport = on;
   }
@@ -57,7 +78,6 @@ export class RemoteScreen {
     this.rfb.focus({ preventScroll: true });
   }
 
-  /** Press and release keys: all down in order, then up in reverse. */
   press(chord: readonly Key[]): void {
     for (const key of chord) this.hold(key, true);
     for (const key of [...chord].reverse()) this.hold(key, false);
@@ -67,8 +87,19 @@ export class RemoteScreen {
     this.rfb.sendKey(key.keysym, key.code, down);
   }
 
-  paste(text: string): void {
+  /** RFB's own clipboard is Latin-1. */
+  paste(text: string): boolean {
     this.rfb.clipboardPasteFrom(text);
+    return !/[^\0-\xff]/.test(text);
+  }
+
+  frame(): HTMLCanvasElement | null {
+    return this.pictured && this.canvas ? copyOf(this.canvas) : null;
+  }
+
+  /** RFB tells nothing of itself: the round trip is the session's. */
+  async figures(): Promise<Figures> {
+    return { rung: "vnc", p50: null, p95: null, fps: null, kbps: null, loss: null, roundTrip: null, codec: "" };
   }
 
   picture(): Promise<Blob | null> {
@@ -98,7 +129,7 @@ export class RemoteScreen {
   private end(): void {
     if (this.ended) return;
     this.ended = true;
-    this.events.onEnd(this.pictured && this.canvas ? copyOf(this.canvas) : null);
+    this.events.onEnd(this.frame());
   }
 }
 
@@ -124,7 +155,7 @@ function painted(canvas: HTMLCanvasElement): boolean {
   return [3, 7, 11, 15].every((alpha) => data[alpha] !== 0);
 }
 
-function copyOf(canvas: HTMLCanvasElement): HTMLCanvasElement {
+export function copyOf(canvas: HTMLCanvasElement): HTMLCanvasElement {
   const copy = document.createElement("canvas");
   copy.width = canvas.width;
   copy.height = canvas.height;

@@ -8,6 +8,8 @@ import { CopyButton } from "../parts/copy";
 import { Choice, Field } from "../parts/field";
 import { Notice } from "../parts/notice";
 import { text } from "../text";
+import { PeopleList } from "./driving";
+import type { Viewing } from "./viewing";
 
 const TTL_S = 3600;
 
@@ -15,6 +17,7 @@ const VIEW = ["view", text.view.shareView] as const;
 const CONTROL = ["control", text.view.shareControl] as const;
 
 interface SharePanelProps {
+  viewing: Viewing;
   client: Client;
   desktop: Desktop;
   /** What the one who shares may do: nobody gives more. */
@@ -22,7 +25,7 @@ interface SharePanelProps {
 }
 
 /** Makes a link that lets one other person in. */
-export function SharePanel({ client, desktop, mode: own }: SharePanelProps) {
+export function SharePanel({ client, desktop, viewing, mode: own }: SharePanelProps) {
   const [mode, setMode] = useState<Mode>("view");
   const [made, setMade] = useState<Ticket | null>(null);
   const [problem, setProblem] = useState<Problem | null>(null);
@@ -36,6 +39,7 @@ export function SharePanel({ client, desktop, mode: own }: SharePanelProps) {
   };
   return (
     <section class="share">
+      <PeopleList viewing={viewing} />
       <p class="panel-help">{text.view.shareHelp}</p>
       <Choice
         label={text.view.shareMode}

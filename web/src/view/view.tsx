@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Client } from "../api/client";
 import type { Desktop, Mode } from "../api/types";
 import { useCell } from "../cell";
@@ -8,7 +8,10 @@ import { text } from "../text";
 import { Bar } from "./bar";
 import { useClipboardInStep } from "./clipboard";
 import { Curtain } from "./curtain";
+import { Comings, Driving } from "./driving";
+import { Files } from "./files";
 import { loadViewer } from "./screen";
+import { keepSize, keptSize, useFollow } from "./size";
 import { Viewing } from "./viewing";
 
 export interface ViewProps {
@@ -57,7 +60,16 @@ function Opened({ desktop, gone, ...props }: ViewProps & { desktop: Desktop; gon
     if (!holder.current) return;
     const made = new Viewing(client, desktop.id, mode, holder.current);
     setViewing(made);
-    return () => made.close();
+    // Whoever does not drive and tries to is told who does.
+    const tried = (): void => made.tried();
+    const at = holder.current;
+    at.addEventListener("pointerdown", tried, true);
+    at.addEventListener("keydown", tried, true);
+    return () => {
+      at.removeEventListener("pointerdown", tried, true);
+      at.removeEventListener("keydown", tried, true);
+      made.close();
+    };
   }, [client, desktop.id, mode]);
   useClipboardInStep(viewing, mode === "control");
   useEffect(() => {
@@ -77,10 +89,16 @@ function Opened({ desktop, gone, ...props }: ViewProps & { desktop: Desktop; gon
 function Over({ desktop, gone, viewing, ...props }: ViewProps & OverProps) {
   const phase = useCell(viewing.phase);
   const screen = useCell(viewing.screen);
-  const [fitted, setFitted] = useState(true);
+  const [size, setSize] = useState(keptSize);
+  const files = useMemo(
+    () => (props.guest || props.mode === "view" ? null : new Files(props.client, desktop.id)),
+    [props.client, desktop.id],
+  );
   useEffect(() => {
-    if (screen) screen.fitted = fitted;
-  }, [screen, fitted]);
+    keepSize(size);
+    if (screen) screen.fitted = size !== "actual";
+  }, [screen, size]);
+  useFollow(props.client, desktop.id, viewing, size);
   useEffect(() => {
     if (phase.at === "live") screen?.focus();
   }, [screen, phase.at]);
@@ -90,10 +108,15 @@ function Over({ desktop, gone, viewing, ...props }: ViewProps & OverProps) {
       <Bar
         desktop={desktop}
         viewing={viewing}
-        fitted={fitted}
-        onFit={setFitted}
+        size={size}
+        onSize={setSize}
+        files={files}
         {...props}
       />
+      <div class="notes">
+        <Driving viewing={viewing} />
+        <Comings viewing={viewing} />
+      </div>
     </>
   );
 }

@@ -1,9 +1,12 @@
 import { type Client, part } from "../api/client";
 import { asProblem, Problem } from "../api/problem";
-import type { Mode, Ticket } from "../api/types";
+import type { Mode } from "../api/types";
 import { backOff } from "../back-off";
 import { Cell } from "../cell";
-import { loadViewer, RemoteScreen } from "./screen";
+import { type Figures, Samples } from "./figures";
+import { Ladder, type Pin, type Try } from "./ladder";
+import type { Screen } from "./screen";
+import { Session, SessionEnded } from "./session";
 
 export type Phase =
   | { at: "connecting" }
@@ -14,17 +17,26 @@ export type Phase =
   | { at: "refused"; problem: Problem }
   | { at: "closed" };
 
-const FIRST_PICTURE_MS = 20_000;
+const FIGURES_MS = 1000;
 
-/** Keeps a desktop's screen open: a fresh ticket for every try, and another try after every loss. */
+/** Keeps a desktop open: a session with a fresh ticket for every try, and a screen on the best rung there is. */
 export class Viewing {
   readonly phase = new Cell<Phase>({ at: "closed" });
-  readonly screen = new Cell<RemoteScreen | null>(null);
+  readonly screen = new Cell<Screen | null>(null);
+  readonly session = new Cell<Session | null>(null);
   /** What was last seen on the screen, for as long as there is no live one. */
   readonly lastFrame = new Cell<HTMLCanvasElement | null>(null);
   readonly clipboard = new Cell("");
+  readonly pin = new Cell<Pin>("auto");
+  readonly tries = new Cell<readonly Try[]>([]);
+  readonly figures = new Cell<Figures | null>(null);
+  /** Of what the bar shows: input to pixel, or where that is not known the round trip. */
+  readonly history = new Samples();
+  /** Grows whenever somebody who does not drive tries to. */
+  readonly blocked = new Cell(0);
   /** Aborted by `close`; null while nothing is to be kept open. */
   private run: AbortController | null = null;
+  private ladder: Ladder | null = null;
   private wake: () => void = () => {};
 
   constructor(
@@ -40,14 +52,16 @@ export class Viewing {
     this.run = new AbortController();
     const { signal } = this.run;
     this.phase.set({ at: "connecting" });
+    const watching = setInterval(() => void this.measure(), FIGURES_MS);
+    signal.addEventListener("abort", () => clearInterval(watching));
     for (let attempt = 0; ; ) {
-      const outcome = await this.once(signal).catch((error: unknown) => asProblem(error));
+      const outcome = await this.once(signal).catch(failure);
       if (signal.aborted) return;
       if (outcome instanceof Problem && [401, 403, 404].includes(outcome.status)) {
-        this.run = null;
+        this.close();
         return this.phase.set({ at: "refused", problem: outcome });
       }
-      attempt = outcome === "was live" ? 1 : attempt + 1;
+      attempt = outcome === "was open" ? 1 : attempt + 1;
       await this.waitForTurn(attempt, signal);
       if (signal.aborted) return;
     }
@@ -57,52 +71,96 @@ export class Viewing {
     this.run?.abort();
     this.run = null;
     this.wake();
-    this.screen.value?.close();
     this.screen.set(null);
+    this.session.set(null);
     this.phase.set({ at: "closed" });
   }
 
   tryNow(): void {
     if (this.phase.value.at === "refused") void this.connect();
     this.wake();
+    this.ladder?.wake();
   }
 
-  /** One connection, from its ticket to its end. */
-  private async once(signal: AbortSignal): Promise<"was live" | "never live"> {
-    const path = `/desktops/${part(this.desktopId)}`;
-    const [{ ticket }, Rfb] = await Promise.all([
-      this.client.post<Ticket>(`${path}/tickets`, { mode: this.mode }),
-      loadViewer(),
-    ]);
-    if (signal.aborted) return "never live";
-    return new Promise((resolve) => {
-      let live = false;
-      const ended = (): void => {
-        clearTimeout(late);
-        if (!signal.aborted) this.screen.set(null);
-        resolve(live ? "was live" : "never live");
-      };
-      const screen = new RemoteScreen(Rfb, this.holder, `${path}/vnc`, ticket, {
-        onPicture: () => {
-          live = true;
-          clearTimeout(late);
-          this.phase.set({ at: "live" });
-          this.lastFrame.set(null);
-        },
-        onClipboard: (text) => this.clipboard.set(text),
-        onEnd: (last) => {
-          if (last) this.lastFrame.set(last);
-          ended();
-        },
-      });
-      const late = setTimeout(() => {
-        screen.close();
-        ended();
-      }, FIRST_PICTURE_MS);
-      signal.addEventListener("abort", ended);
-      screen.viewOnly = this.mode === "view";
-      this.screen.set(screen);
-    });
+  pinTo(pin: Pin): void {
+    this.pin.set(pin);
+    this.ladder?.pin.set(pin);
+  }
+
+  /** A key or a click on the screen: whoever does not drive gets it if it is free, and is told else. */
+  tried(): void {
+    const session = this.session.value;
+    if (!session || session.mode !== "control" || session.drives.value) return;
+    session.say("drive");
+    this.blocked.update((count) => count + 1);
+  }
+
+  /** Put text on the desktop's clipboard. Rejects with a Problem if the server will not. */
+  async write(text: string): Promise<void> {
+    this.clipboard.set(text);
+    if (this.screen.value?.paste(text)) return;
+    await this.client.put(`/desktops/${part(this.desktopId)}/computer/clipboard`, { text });
+  }
+
+  /** One session, from its ticket to its end. */
+  private async once(signal: AbortSignal): Promise<"was open" | Problem> {
+    const session = await Session.open(this.client, this.desktopId, this.mode, signal);
+    const over = new AbortController();
+    signal.addEventListener("abort", () => over.abort());
+    session.onClipboard = () => void this.read().catch(failure);
+    this.session.set(session);
+    const ladder = new Ladder(this.client, this.desktopId, this.mode, session, this.holder, {
+      onShow: (screen) => {
+        this.screen.set(screen);
+        this.phase.set({ at: "live" });
+        this.lastFrame.set(null);
+        void this.measure();
+      },
+      onDark: (last, attempt, retryAt) => {
+        if (last) this.lastFrame.set(last);
+        this.screen.set(null);
+        this.phase.set({ at: "lost", attempt, retryAt });
+      },
+      onClipboard: (text) => {
+        this.clipboard.set(text);
+        // RFB carries Latin-1; what was really copied is asked for.
+        if (this.mode === "control") void this.read().catch(failure);
+      },
+    }, over.signal);
+    this.ladder = ladder;
+    const unwatch = ladder.tries.watch(() => this.tries.set(ladder.tries.value));
+    const running = ladder.run(this.pin.value).catch(failure);
+    const outcome = await Promise.race([session.ended().then(() => "was open" as const), running]);
+    const last = this.screen.value?.frame();
+    if (last && !signal.aborted) this.lastFrame.set(last);
+    unwatch();
+    over.abort();
+    session.close();
+    this.ladder = null;
+    if (!signal.aborted) {
+      this.screen.set(null);
+      this.session.set(null);
+    }
+    return outcome instanceof Problem ? outcome : "was open";
+  }
+
+  /** What is on the desktop's clipboard, all of it: the API carries every character. */
+  private async read(): Promise<void> {
+    const path = `/desktops/${part(this.desktopId)}/computer/clipboard`;
+    const { text } = await this.client.get<{ text: string }>(path);
+    if (text) this.clipboard.set(text);
+  }
+
+  private async measure(): Promise<void> {
+    const screen = this.screen.value;
+    if (!screen) return this.figures.set(null);
+    const found = await screen.figures();
+    const roundTrip = found.roundTrip ?? this.session.value?.roundTrip.value ?? null;
+    const before = this.figures.value?.rung;
+    this.figures.set({ ...found, roundTrip });
+    if (before !== found.rung) this.session.value?.say("rung", { rung: found.rung });
+    const shown = found.p50 ?? roundTrip;
+    if (shown !== null) this.history.add(shown);
   }
 
   private async waitForTurn(attempt: number, signal: AbortSignal): Promise<void> {
@@ -119,4 +177,10 @@ export class Viewing {
     window.removeEventListener("online", this.wake);
     if (!signal.aborted) this.phase.set({ at: "lost", attempt, retryAt: null });
   }
+}
+
+/** A failure the server has words for, or an end without any; everything else is a fault of this page. */
+function failure(error: unknown): Problem {
+  if (error instanceof SessionEnded || error instanceof DOMException) return Problem.offline();
+  return asProblem(error);
 }

@@ -130,6 +130,8 @@ class _Session:
         lease, viewer = self._circle.lease, self._viewer
         if kind == "request":
             lease.request(viewer)
+        elif kind == "drive":
+            lease.drive(viewer)
         elif kind == "take":
             lease.take(viewer)
         elif kind == "withdraw":
@@ -178,7 +180,7 @@ def _rung(value: object) -> str:
     return value
 
 
-KINDS = frozenset((*MEDIA, "ping", "request", "take", "withdraw", "give", "decline", "rung", "name"))
+KINDS = frozenset((*MEDIA, "ping", "drive", "request", "take", "withdraw", "give", "decline", "rung", "name"))
 
 
 def _parse(text: bytes | str) -> dict[str, Any]:

@@ -1,0 +1,295 @@
+import { type Figures, notBefore, Samples } from "./figures";
+import { Hands } from "./hands";
+import type { Key, Screen, ScreenEvents } from "./screen";
+import { type Message, parse, type Rung, type Session } from "./session";
+
+const CODECS = ["h264", "vp8"];
+const PING_MS = 1000;
+// Without an answer for so long the path is dead, whatever ICE still hopes.
+const SILENCE_MS = 2500;
+const FRAMES_KEPT = 120;
+const MOST_CURSOR = 256;
+
+export type Transport = "any" | "udp" | "tcp";
+
+interface Frame {
+  rtp: number;
+  at: number;
+}
+
+/** A desktop's screen by WebRTC: the video, its pointer drawn here, input over data channels. */
+export class RtcScreen implements Screen {
+  readonly rung = "webrtc";
+  onClipboard: (text: string) => void;
+  private readonly video = document.createElement("video");
+  private readonly sound = document.createElement("audio");
+  private readonly peers = new Map<string, RTCPeerConnection>();
+  private readonly channels = new Map<string, RTCDataChannel>();
+  private readonly cursors = new Map<number, string>();
+  private readonly hands: Hands;
+  private readonly samples = new Samples();
+  private readonly sent = new Map<number, number>();
+  private readonly frames: Frame[] = [];
+  private echoes: { rtp: number; since: number }[] = [];
+  private size = { width: 1280, height: 720 };
+  private stats: Message | null = null;
+  private pictured = false;
+  private ended = false;
+  private beating = 0;
+  private pings = 0;
+  private pongAt = 0;
+  private pingAt = new Map<number, number>();
+  private roundTrip: number | null = null;
+  private seen = { bytes: 0, at: 0, lost: 0, received: 0, frames: 0 };
+
+  constructor(
+    private readonly session: Session,
+    holder: HTMLElement,
+    private readonly events: ScreenEvents,
+    transport: Transport,
+    audio: boolean,
+  ) {
+    this.onClipboard = events.onClipboard;
+    Object.assign(this.video, { className: "remote", muted: true, autoplay: true, playsInline: true, tabIndex: 0 });
+    this.video.hidden = true;
+    holder.append(this.video);
+    this.hands = new Hands(this.video, {
+      reliable: (message) => this.tell("input", message),
+      lossy: (message) => this.tell("pointer", message),
+      size: () => this.size,
+    });
+    this.hands.onInput = (id) => this.sent.set(id, performance.now());
+    session.onMedia = (message) => void this.hear(message);
+    session.say("hello", { version: 1, codecs: CODECS, transport, audio });
+    this.video.requestVideoFrameCallback((now, frame) => this.framed(now, frame));
+    document.addEventListener("visibilitychange", this.onVisible);
+  }
+
+  set drives(on: boolean) {
+    this.hands.enabled = on;
+    if (!on) this.hands.release();
+  }
+
+  set fitted(on: boolean) {
+    this.video.classList.toggle("actual", !on);
+  }
+
+  set muted(on: boolean) {
+    this.sound.muted = on;
+  }
+
+  focus(): void {
+    this.video.focus({ preventScroll: true });
+  }
+
+  press(chord: readonly Key[]): void {
+    for (const key of chord) this.hold(key, true);
+    for (const key of [...chord].reverse()) this.hold(key, false);
+  }
+
+  hold(key: Key, down: boolean): void {
+    this.hands.key(key.keysym, key.code ?? `U${key.keysym}`, down);
+  }
+
+  /** The clipboard goes by the API until the guest's channel carries it. */
+  paste(): boolean {
+    return false;
+  }
+
+  picture(): Promise<Blob | null> {
+    const frame = this.frame();
+    return new Promise((resolve) => (frame ? frame.toBlob(resolve, "image/png") : resolve(null)));
+  }
+
+  frame(): HTMLCanvasElement | null {
+    if (!this.pictured) return null;
+    const copy = document.createElement("canvas");
+    [copy.width, copy.height] = [this.video.videoWidth, this.video.videoHeight];
+    copy.getContext("2d")?.drawImage(this.video, 0, 0);
+    return copy;
+  }
+
+  /** Have the path found anew: by UDP if that is to be had again. */
+  restart(transport: Transport): void {
+    this.session.say("restart", { transport });
+  }
+
+  async figures(): Promise<Figures> {
+    const told = this.stats;
+    const found = { rung: "udp" as Rung, kbps: null as number | null, loss: null as number | null, fps: 0 };
+    const peer = this.peers.get("video");
+    if (peer) this.readStats(await peer.getStats(), found);
+    return {
+      ...found,
+      p50: this.samples.quantile(0.5),
+      p95: this.samples.quantile(0.95),
+      roundTrip: this.roundTrip,
+      codec: typeof told?.["codec"] === "string" ? told["codec"] : "",
+    };
+  }
+
+  close(): void {
+    if (this.ended) return;
+    this.ended = true;
+    this.session.onMedia = () => {};
+    this.hands.end();
+    clearInterval(this.beating);
+    document.removeEventListener("visibilitychange", this.onVisible);
+    this.session.say("close");
+    for (const peer of this.peers.values()) peer.close();
+    this.video.remove();
+    this.sound.remove();
+  }
+
+  private end(): void {
+    if (this.ended) return;
+    const last = this.frame();
+    this.close();
+    this.events.onEnd(last);
+  }
+
+  private readonly onVisible = (): void => this.tell("desk", { type: "visible", on: !document.hidden });
+
+  private async hear(message: Message): Promise<void> {
+    if (message.type === "unavailable" || message.type === "ended") return this.end();
+    if (message.type !== "offer" || typeof message["sdp"] !== "string") return;
+    const name = message["peer"] === "audio" ? "audio" : "video";
+    const peer = message["fresh"] === true ? this.begin(name) : this.peers.get(name);
+    if (!peer) return;
+    try {
+      await peer.setRemoteDescription({ type: "offer", sdp: message["sdp"] });
+      await peer.setLocalDescription(await peer.createAnswer());
+      this.session.say("answer", { peer: name, sdp: peer.localDescription?.sdp });
+    } catch (error) {
+      // What the desktop offers is nothing this browser can take, or the peer was closed meanwhile.
+      if (!(error instanceof DOMException)) throw error;
+      this.end();
+    }
+  }
+
+  private begin(name: "audio" | "video"): RTCPeerConnection {
+    this.peers.get(name)?.close();
+    const peer = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
+    this.peers.set(name, peer);
+    peer.addEventListener("track", (event) => this.receive(event));
+    peer.addEventListener("datachannel", ({ channel }) => this.open(channel));
+    peer.addEventListener("connectionstatechange", () => {
+      if (name === "video" && peer.connectionState === "failed") this.end();
+    });
+    return peer;
+  }
+
+  private receive(event: RTCTrackEvent): void {
+    // A frame that is late is worth nothing: no buffer. (Chrome; the older name is Chrome's too.)
+    const receiver = event.receiver as RTCRtpReceiver & { jitterBufferTarget?: number | null; playoutDelayHint?: number };
+    if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = 0;
+    if ("playoutDelayHint" in receiver) receiver.playoutDelayHint = 0;
+    const element = event.track.kind === "audio" ? this.sound : this.video;
+    element.srcObject = event.streams[0] ?? new MediaStream([event.track]);
+    void element.play().catch(notAllowed);
+  }
+
+  private open(channel: RTCDataChannel): void {
+    this.channels.set(channel.label, channel);
+    channel.addEventListener("message", ({ data }) => this.heardOver(channel.label, data));
+    if (channel.label !== "desk") return;
+    this.pongAt = performance.now();
+    this.beating = window.setInterval(() => this.beat(), PING_MS);
+    if (document.hidden) this.onVisible();
+  }
+
+  private beat(): void {
+    if (performance.now() - this.pongAt > SILENCE_MS && !document.hidden) return this.end();
+    this.pingAt.set(++this.pings, performance.now());
+    this.tell("desk", { type: "ping", id: this.pings });
+  }
+
+  private tell(label: string, message: object): void {
+    const channel = this.channels.get(label);
+    if (channel?.readyState === "open") channel.send(JSON.stringify(message));
+  }
+
+  /** What comes from the guest is looked at field by field: nobody else has. */
+  private heardOver(label: string, data: unknown): void {
+    this.pongAt = performance.now();
+    const message = parse(data);
+    if (!message || label !== "desk") return;
+    if (message.type === "pong") this.pong(Number(message["id"]));
+    else if (message.type === "screen") this.resized(Number(message["width"]), Number(message["height"]));
+    else if (message.type === "cursor") this.point(message);
+    else if (message.type === "stats") this.stats = message;
+    else if (message.type === "echo") this.echoed(Number(message["id"]), Number(message["rtp"]));
+  }
+
+  private pong(id: number): void {
+    const at = this.pingAt.get(id);
+    if (at !== undefined) this.roundTrip = performance.now() - at;
+    this.pingAt = new Map([...this.pingAt].filter(([key]) => key > id));
+  }
+
+  private resized(width: number, height: number): void {
+    if (width >= 1 && height >= 1 && width <= 16384 && height <= 16384) this.size = { width, height };
+  }
+
+  private point(message: Message): void {
+    const serial = Number(message["serial"]);
+    const [x, y, width, height] = ["x", "y", "width", "height"].map((name) => Number(message[name])) as [number, number, number, number];
+    const png = message["png"];
+    if (typeof png === "string" && /^[A-Za-z0-9+/=]{1,400000}$/.test(png)) {
+      const whole = [x, y, width, height].every((value) => Number.isInteger(value) && value >= 0 && value <= MOST_CURSOR);
+      if (whole && this.cursors.size < 500) this.cursors.set(serial, `url(data:image/png;base64,${png}) ${x} ${y}, default`);
+    }
+    this.video.style.cursor = serial === 0 ? "none" : (this.cursors.get(serial) ?? "default");
+  }
+
+  private echoed(id: number, rtp: number): void {
+    const since = this.sent.get(id);
+    this.sent.delete(id);
+    if (since === undefined || !Number.isFinite(rtp)) return;
+    const shown = this.frames.find((frame) => notBefore(frame.rtp, rtp));
+    if (shown) this.samples.add(shown.at - since);
+    else this.echoes = [...this.echoes.slice(-FRAMES_KEPT), { rtp, since }];
+  }
+
+  private framed(now: number, frame: VideoFrameCallbackMetadata): void {
+    if (this.ended) return;
+    this.video.requestVideoFrameCallback((next, one) => this.framed(next, one));
+    if (!this.pictured) {
+      this.pictured = true;
+      this.video.hidden = false;
+      this.events.onPicture();
+    }
+    const { rtpTimestamp } = frame;
+    if (rtpTimestamp === undefined) return;
+    this.frames.push({ rtp: rtpTimestamp, at: now });
+    if (this.frames.length > FRAMES_KEPT) this.frames.shift();
+    const due = this.echoes.filter((echo) => notBefore(rtpTimestamp, echo.rtp));
+    for (const echo of due) this.samples.add(now - echo.since);
+    if (due.length) this.echoes = this.echoes.filter((echo) => !due.includes(echo));
+  }
+
+  private readStats(report: RTCStatsReport, found: { rung: Rung; kbps: number | null; loss: number | null; fps: number | null }): void {
+    const all = [...report.values()] as Record<string, unknown>[];
+    const inbound = all.find((one) => one["type"] === "inbound-rtp" && one["kind"] === "video");
+    const transport = all.find((one) => one["type"] === "transport");
+    const pair = all.find((one) => one["id"] === transport?.["selectedCandidatePairId"]);
+    const remote = all.find((one) => one["id"] === pair?.["remoteCandidateId"]);
+    if (remote?.["protocol"] === "tcp") found.rung = "tcp";
+    if (!inbound) return;
+    const now = { bytes: Number(inbound["bytesReceived"]), at: performance.now(), lost: Number(inbound["packetsLost"]), received: Number(inbound["packetsReceived"]), frames: Number(inbound["framesDecoded"]) };
+    const { seen } = this;
+    const seconds = (now.at - seen.at) / 1000;
+    if (seen.at && seconds > 0.2) {
+      found.kbps = ((now.bytes - seen.bytes) * 8) / 1000 / seconds;
+      found.fps = (now.frames - seen.frames) / seconds;
+      const packets = now.received - seen.received + (now.lost - seen.lost);
+      found.loss = packets > 0 ? Math.max(0, now.lost - seen.lost) / packets : 0;
+    }
+    this.seen = now;
+  }
+}
+
+/** A browser plays sound only once something was pressed; the button of the bar is there for that. */
+function notAllowed(error: unknown): void {
+  if (!(error instanceof DOMException)) throw error;
+}
