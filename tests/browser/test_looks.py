@@ -104,7 +104,8 @@ def test_every_screen(
     page.goto(f"{oriel.url}/desktops/amber-lagoon")
     expect(page.locator(".backdrop.away")).to_be_attached()
     look(page, "view-bar")
-    for letter, panel in (("K", "keys"), ("C", "clipboard"), ("L", "share"), ("Q", "stop")):
+    panels = {"K": "keys", "C": "clipboard", "U": "files", "Z": "size", "D": "connection", "L": "share"}
+    for letter, panel in (panels | {"Q": "stop"}).items():
         page.keyboard.press(f"Control+Alt+Shift+{letter}")
         expect(page.locator(".panel")).to_be_visible()
         look(page, f"view-{panel}")

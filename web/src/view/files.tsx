@@ -53,6 +53,12 @@ export class Files {
   /** One after another, each under a name that is free. */
   async upload(files: readonly File[]): Promise<void> {
     await this.read();
+    try {
+      // Not there before something was put into it.
+      await this.client.post(`/desktops/${part(this.desktopId)}/exec`, { argv: ["mkdir", "-p", FOLDER] });
+    } catch (error) {
+      return this.problem.set(asProblem(error));
+    }
     for (const file of files) await this.send(file);
     await this.read();
   }
@@ -106,7 +112,12 @@ export function FilesPanel({ files }: { files: Files }) {
         multiple
         hidden
         aria-label={text.view.upload}
-        onChange={(event) => void files.upload([...(event.currentTarget.files ?? [])])}
+        onChange={(event) => {
+          const chosen = [...(event.currentTarget.files ?? [])];
+          // Else choosing the same file again would change nothing.
+          event.currentTarget.value = "";
+          void files.upload(chosen);
+        }}
       />
       {uploads.map((upload, index) => (
         <Progress key={index} upload={upload} />

@@ -59,7 +59,9 @@ export class Hands {
     const held = down ? keysym : (this.keys.get(code) ?? keysym);
     if (down) this.keys.set(code, keysym);
     else this.keys.delete(code);
-    this.wire.reliable({ type: "key", keysym: held, down, ...this.numbered(down) });
+    // A modifier alone changes nothing on the screen: it tells nothing of the latency.
+    const measured = down && !(keysym >= 0xffe1 && keysym <= 0xffee);
+    this.wire.reliable({ type: "key", keysym: held, down, ...this.numbered(measured) });
   }
 
   text(text: string): void {

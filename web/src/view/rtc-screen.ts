@@ -1,7 +1,8 @@
 import { type Figures, notBefore, Samples } from "./figures";
 import { Hands } from "./hands";
 import type { Key, Screen, ScreenEvents } from "./screen";
-import { type Message, parse, type Rung, type Session } from "./session";
+import { type Message, parse } from "./message";
+import type { Rung, Session } from "./session";
 
 const CODECS = ["h264", "vp8"];
 const PING_MS = 1000;
@@ -9,6 +10,8 @@ const PING_MS = 1000;
 const SILENCE_MS = 2500;
 const FRAMES_KEPT = 120;
 const MOST_CURSOR = 256;
+// A frame so long after an input was not drawn because of it: a key that changes nothing has no latency.
+const MOST_GUEST_MS = 250;
 
 export type Transport = "any" | "udp" | "tcp";
 
@@ -33,6 +36,8 @@ export class RtcScreen implements Screen {
   private echoes: { rtp: number; since: number }[] = [];
   private size = { width: 1280, height: 720 };
   private stats: Message | null = null;
+  private granted = false;
+  private allowed = false;
   private pictured = false;
   private ended = false;
   private beating = 0;
@@ -66,7 +71,15 @@ export class RtcScreen implements Screen {
   }
 
   set drives(on: boolean) {
+    this.granted = on;
+    this.allow();
+  }
+
+  /** Both must say so: the server, who drives, and the guest, that it has heard of that. */
+  private allow(): void {
+    const on = this.granted && this.allowed;
     this.hands.enabled = on;
+    this.video.dataset["drives"] = String(on);
     if (!on) this.hands.release();
   }
 
@@ -218,7 +231,13 @@ export class RtcScreen implements Screen {
     else if (message.type === "screen") this.resized(Number(message["width"]), Number(message["height"]));
     else if (message.type === "cursor") this.point(message);
     else if (message.type === "stats") this.stats = message;
-    else if (message.type === "echo") this.echoed(Number(message["id"]), Number(message["rtp"]));
+    else if (message.type === "control") this.allowedNow(message["on"] === true);
+    else if (message.type === "echo") this.echoed(message);
+  }
+
+  private allowedNow(on: boolean): void {
+    this.allowed = on;
+    this.allow();
   }
 
   private pong(id: number): void {
@@ -242,10 +261,11 @@ export class RtcScreen implements Screen {
     this.video.style.cursor = serial === 0 ? "none" : (this.cursors.get(serial) ?? "default");
   }
 
-  private echoed(id: number, rtp: number): void {
+  private echoed(message: Message): void {
+    const [id, rtp, guestMs] = ["id", "rtp", "guest_ms"].map((name) => Number(message[name])) as [number, number, number];
     const since = this.sent.get(id);
     this.sent.delete(id);
-    if (since === undefined || !Number.isFinite(rtp)) return;
+    if (since === undefined || !Number.isFinite(rtp) || !(guestMs < MOST_GUEST_MS)) return;
     const shown = this.frames.find((frame) => notBefore(frame.rtp, rtp));
     if (shown) this.samples.add(shown.at - since);
     else this.echoes = [...this.echoes.slice(-FRAMES_KEPT), { rtp, since }];

@@ -1,6 +1,7 @@
 import { type Client, part } from "../api/client";
 import type { Mode, Ticket } from "../api/types";
 import { Cell } from "../cell";
+import { type Message, parse } from "./message";
 
 /** Someone who looks at the same desktop. What others call themselves is shown as text and nothing else. */
 export interface Viewer {
@@ -18,11 +19,6 @@ export interface People {
 }
 
 export type Rung = "udp" | "tcp" | "vnc";
-
-export interface Message {
-  type: string;
-  [field: string]: unknown;
-}
 
 const NOBODY: People = { viewers: [], holder: null, requests: [] };
 const PING_MS = 1000;
@@ -135,17 +131,3 @@ export class Session {
 export class SessionEnded extends Error {}
 
 export const socketUrl = (path: string): string => `${location.origin.replace(/^http/, "ws")}/v1${path}`;
-
-/** A message of JSON with a type; null for anything else. */
-export function parse(data: unknown): Message | null {
-  if (typeof data !== "string") return null;
-  try {
-    const value: unknown = JSON.parse(data);
-    if (typeof value === "object" && value !== null && typeof (value as Message).type === "string") {
-      return value as Message;
-    }
-  } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error;
-  }
-  return null;
-}

@@ -3,6 +3,7 @@ import { type Client, part } from "../api/client";
 import { asProblem, Problem } from "../api/problem";
 import { useCell } from "../cell";
 import type { Viewing } from "./viewing";
+import { wantedSize } from "./wanted-size";
 
 /** `fit`: scaled to the window. `actual`: pixel by pixel. `follow`: the desktop becomes as large as the window;
  * `sharp`: as large as the window's own pixels. */
@@ -17,13 +18,6 @@ export function keptSize(): Size {
 }
 
 export const keepSize = (size: Size): void => localStorage.setItem(KEY, size);
-
-/** The size the desktop should have for this window (docs/internals.md: 320x240 to 3840x2160, even). */
-export function wantedSize(width: number, height: number, ratio: number): { width: number; height: number } {
-  const within = (value: number, least: number, most: number): number =>
-    Math.max(least, Math.min(most, Math.floor((value * ratio) / 2) * 2));
-  return { width: within(width, 320, 3840), height: within(height, 240, 2160) };
-}
 
 /** Has the desktop follow the window, while this viewer drives. */
 export function useFollow(client: Client, desktopId: string, viewing: Viewing, size: Size): void {

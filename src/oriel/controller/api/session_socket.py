@@ -84,14 +84,14 @@ class _Session:
                 await changed.wait()
 
     async def _watch_clipboard(self) -> None:
-        """On the noVNC rung RFB tells of Latin-1 only: this tells that there is something to be read.
+        """Tell that something was copied in the desktop: the API gives all of it, RFB only its Latin-1.
 
         A desktop whose image is too old to tell is asked no more; one that is away for a moment, again.
         """
         with self._circle.watch() as changed:
             while True:
                 changed.clear()
-                if self._viewer.rung == "vnc" and self._viewer.may_drive:
+                if self._viewer.rung and self._viewer.may_drive:
                     try:
                         await self._follow_clipboard()
                     except NotFoundError:  # no such verb
