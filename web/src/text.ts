@@ -259,7 +259,7 @@ export const text = {
       rate: "Rate",
       loss: "Loss",
       codec: "Codec",
-      unknown: "not measured yet",
+      unknown: "not measured",
     },
     rungs: { udp: "WebRTC, UDP", tcp: "WebRTC, TCP", vnc: "noVNC", webrtc: "WebRTC" },
     rungsShort: { udp: "UDP", tcp: "TCP", vnc: "noVNC" },
