@@ -25,7 +25,7 @@ from oriel.network import addresses, firewall
 
 __all__ = ["GatewaySockets", "link_of", "make_link", "open_gateway_sockets", "remove_link"]
 
-DEADLINE_S = 10
+DEADLINE_S = 60  # an emulated host loads its modules meanwhile
 
 
 @dataclass(frozen=True)

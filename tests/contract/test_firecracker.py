@@ -1,4 +1,4 @@
-"""Firecracker's machines stand still, are kept and restored: for the real one and for the strict fake.
+"""Firecracker beyond the promises of every driver: it leaves nothing, stands still, is kept and restored.
 
 What the keeper makes of it (pause, fork, rewind) is tested where the keeper is; here are the powers alone.
 """
@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from oriel.host import slots
+from oriel.host import mounts, slots
 from oriel.host.namespaces import NetnsSockets
+from oriel.host.occupants import occupants
 from oriel.machine.driver import Halting, Moment, Restoring, Saving
-from oriel.model.errors import LaunchError
+from oriel.model.errors import LaunchError, NoSpaceError
 from tests.contract.machines import Place, make_place
 from tests.contract.test_boot import Guest, booted
 
@@ -112,6 +113,42 @@ def test_a_damaged_moment_or_one_of_another_version_is_refused_and_leaves_nothin
             moment.devices.unlink()
             with pytest.raises(Exception, match="is missing"):
                 await fake.driver.restore(fake.spec, moment)
+            assert fake.left() == []
+
+    asyncio.run(scenario())
+
+
+def test_ten_machines_leave_nothing_and_the_disk_is_roots_again(fake: Place) -> None:
+    async def scenario() -> None:
+        driver, uid = fake.driver, slots.process_uid(fake.spec.slot)
+        async with fake.linked():
+            spec = fake.spec
+            await driver.prepare_disk(spec)
+            for _ in range(10):
+                machine = await driver.start(spec)
+                assert spec.disk.stat().st_uid == uid
+                assert (await machine.stop(deadline_s=10)).code == 0
+                await driver.release(spec)
+                assert fake.left() == []
+                assert occupants([], uid=uid) == []
+                assert not spec.directory.exists()
+                assert spec.disk.stat().st_uid == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_jail_on_a_full_disk_is_said(fake: Place) -> None:
+    async def scenario() -> None:
+        full = fake.spec.disk.parent / "full"
+        full.mkdir()
+        async with fake.linked():
+            await fake.driver.prepare_disk(fake.spec)
+            mounts.mount("tmpfs", full, "tmpfs", options="size=16m,nr_inodes=3")
+            try:
+                with pytest.raises(NoSpaceError, match="no room for the jail"):
+                    await fake.driver.start(replace(fake.spec, directory=full / "machine"))
+            finally:
+                mounts.unmount(full)
             assert fake.left() == []
 
     asyncio.run(scenario())
