@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import sys
 from contextlib import aclosing
+from typing import Any
 
 import httpx
 import pytest
 import websockets
+from sqlalchemy.exc import IntegrityError
 
 from oriel.client import AsyncOriel
 from oriel.client.aio.desktop import events_of
@@ -343,3 +348,71 @@ async def test_nobody_takes_more_than_their_quota(c: Running) -> None:
             (await admin.patch(f"/v1/desktops/a{n}", json={"owner": "bob"})).status_code for n in range(3)
         ]
         assert statuses == [200, 200, 409]
+
+
+async def oriel(c: Running, *words: str, stdin: str = "", token: str = "") -> tuple[int, Any, str]:
+    """The command line: its exit status, its JSON, what it told people."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "oriel.cli.main", *words, "--json",
+        env={"PATH": os.environ["PATH"], "ORIEL_URL": c.url, "ORIEL_TOKEN": token or c.token},
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    said, told = await process.communicate(stdin.encode())
+    assert process.returncode is not None
+    return process.returncode, json.loads(said) if said else None, told.decode()
+
+
+@against()
+async def test_people_and_shares_from_the_command_line(c: Running) -> None:
+    ann = await c.person("ann")
+    await c.person("bob")
+    await c.desktop("annes", ann)
+    assert (await oriel(c, "user", "password", "ann", stdin=f"{PASSWORD}\n"))[0] == 0
+    async with c.http("") as http:
+        assert (await sign_in(http, "ann")).status_code == 200
+    status, _, told = await oriel(c, "user", "password", "ann", stdin="short\n")
+    assert (status, "12 to 256" in told, "short" in told) == (1, True, False)
+    status, changed, _ = await oriel(c, "user", "change", "ann", "--quota", "desktops=1")
+    assert (status, changed["quota"]) == (0, {"desktops": 1})
+    status, _, told = await oriel(c, "create", "more", "--no-wait", token=ann)
+    assert (status, "1 of 1 desktops" in told) == (4, True)
+    status, share, _ = await oriel(c, "share", "add", "annes", "bob", "--mode", "control", token=ann)
+    assert (status, share["mode"]) == (0, "control")
+    _, listed, _ = await oriel(c, "share", "list", "annes", token=ann)
+    assert [item["user"] for item in listed["items"]] == ["bob"]
+    assert (await oriel(c, "share", "end", "annes", share["id"], token=ann))[0] == 0
+    _, trail, _ = await oriel(c, "audit", "--actor", "ann", "--action", "add_share")
+    assert [entry["outcome"] for entry in trail["items"]] == ["201"]
+    assert (await oriel(c, "user", "list"))[1]["items"][0].keys() >= {"name", "role", "has_password"}
+
+
+@against()
+async def test_the_audit_trail_is_kept_searched_and_exported(c: Running) -> None:
+    await with_password(c, "ann")
+    async with c.http("", headers={"Origin": c.url}) as http:
+        await sign_in(http, "ann", OTHER)
+        await sign_in(http, "no-such-user-but-a-password", OTHER)
+        await sign_in(http, "ann")
+        await http.post("/v1/desktops", json={"name": "mine"})
+    await c.until("mine", "running")
+    async with c.http() as admin:
+        async with asyncio.timeout(10):  # it is written beside the answers
+            while len((await admin.get("/v1/audit?action=sign_in")).json()["items"]) < 3:
+                await asyncio.sleep(0.05)
+        found = (await admin.get("/v1/audit?action=sign_in")).json()["items"]
+        assert [(one["actor"], one["target"], one["outcome"]) for one in found] == [
+            ("ann", "ann", "200"), ("", "", "401"), ("", "ann", "401"),
+        ]  # fmt: skip
+        assert {one["address"] for one in found} == {"127.0.0.1"}
+        export = await admin.get("/v1/audit/export", params={"actor": "ann"})
+        lines = [json.loads(line) for line in export.text.splitlines()]
+        assert [line["action"] for line in lines] == ["sign_in", "create_desktop"]
+        assert lines[1]["target"].startswith("d-")
+        assert (await admin.get("/v1/audit", params={"since": "2999-01-01"})).json()["items"] == []
+        assert (await admin.delete("/v1/audit")).status_code == 405
+    for text in (PASSWORD, OTHER, "no-such-user-but-a-password"):
+        assert text not in export.text + str(found)
+    # Not even whoever may write to the database by way of the controller changes what was written.
+    for statement in ("UPDATE audit SET actor = 'eve'", "DELETE FROM audit"):
+        with pytest.raises(IntegrityError, match="append-only"):
+            await c.parts.database.write(lambda t, s=statement: t.connection.exec_driver_sql(s))

@@ -36,6 +36,7 @@ COMMANDS = {
     "verify": "verification:verify",
     "backup": "backups:backup",
     "restore": "backups:restore",
+    "audit": "trail:audit",
     "bench": "host:bench",
     "version": "host:version",
 }
@@ -43,6 +44,7 @@ GROUPS = {
     "image": "images:app",
     "template": "moments:templates",
     "proxy": "proxies:app",
+    "share": "sharing:app",
     "user": "people:users",
     "token": "people:tokens",
 }

@@ -11,8 +11,9 @@ import typer
 if TYPE_CHECKING:
     from oriel.client import AsyncOriel, Oriel
     from oriel.host.layout import Home
+    from oriel.model.secret import Secret
 
-__all__ = ["HomeOption", "JsonFlag", "NameArgument", "connect", "home_of", "run"]
+__all__ = ["HomeOption", "JsonFlag", "NameArgument", "connect", "home_of", "read_secret", "run"]
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 HomeOption = Annotated[
@@ -58,3 +59,27 @@ def run(home: Path | None, work: Callable[[AsyncOriel], Coroutine[Any, Any, T]])
             return await work(oriel)
 
     return asyncio.run(body())
+
+
+def read_secret(path: Path | None, question: str, option: str) -> Secret:
+    """What may stand on no command line: the text of a file, or what is typed, or what comes on stdin.
+
+    InvalidError if nothing comes.
+    """
+    import sys
+
+    from oriel.model.errors import Fault, InvalidError
+    from oriel.model.secret import Secret
+
+    if path is None and sys.stdin.isatty():
+        import getpass
+
+        return Secret(getpass.getpass(question).strip())
+    try:
+        text = path.read_text() if path else sys.stdin.read()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise InvalidError.of([Fault(option, f"{path} cannot be read: {reason}")]) from error
+    if not text.strip():
+        raise InvalidError.of([Fault(option, "nothing came, neither in a file nor on stdin")])
+    return Secret("\n".join(line.strip() for line in text.strip().splitlines()))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from oriel.cli.options import HomeOption, JsonFlag, connect
+from oriel.cli.options import HomeOption, JsonFlag, connect, read_secret
 from oriel.cli.output import Output
+from oriel.model.errors import Fault, InvalidError
 
 __all__ = ["tokens", "users"]
 
@@ -34,8 +36,63 @@ def list_users(json: JsonFlag = False, home: HomeOption = None) -> None:
     """All users."""
     with connect(home) as oriel:
         items = oriel.users.list()
-    rows = [(item.get("name"), item.get("role"), item.get("created_at")) for item in items]
-    Output(json=json).table({"items": items}, ("NAME", "ROLE", "SINCE"), rows)
+    rows = [
+        (item["name"], item["role"], "yes" if item["has_password"] else "no", item["created_at"])
+        for item in items
+    ]
+    Output(json=json).table({"items": items}, ("NAME", "ROLE", "PASSWORD", "SINCE"), rows)
+
+
+@users.command("change")
+def change_user(
+    user: UserArgument,
+    role: Annotated[
+        str | None,
+        typer.Option(metavar="admin|user|viewer", help="In force at once."),
+    ] = None,
+    quota: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIELD=MOST",
+            help="desktops, vcpus, memory_mib, disk_gib or proxies; may be repeated; replaces what they had.",
+        ),
+    ] = None,
+    json: JsonFlag = False,
+    home: HomeOption = None,
+) -> None:
+    """Change what a user may do, and how much they may have."""
+    fields: dict[str, object] = {} if role is None else {"role": role}
+    if quota is not None:
+        fields["quota"] = _quota(quota)
+    with connect(home) as oriel:
+        changed = oriel.users.change(user, **fields)
+    Output(json=json).result(changed, f"{user} changed")
+
+
+def _quota(words: list[str]) -> dict[str, int]:
+    """What `--quota` says. InvalidError with every word that says nothing."""
+    split = [word.partition("=") for word in words]
+    wrong = [name for name, _, most in split if not name or not most.isdecimal()]
+    if wrong:
+        raise InvalidError.of([Fault("--quota", f"{name!r} must be FIELD=NUMBER") for name in wrong])
+    return {name: int(most) for name, _, most in split}
+
+
+@users.command("password")
+def set_password(
+    user: UserArgument,
+    file: Annotated[
+        Path | None, typer.Option(help="File whose first line it is; without it, asked for or from stdin.")
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="They sign in by other ways only.")] = False,
+    json: JsonFlag = False,
+    home: HomeOption = None,
+) -> None:
+    """Set a user's password, or take it away. Whoever is signed in as them is signed out."""
+    password = None if remove else read_secret(file, f"new password of {user} (not shown): ", "--file")
+    with connect(home) as oriel:
+        oriel.users.set_password(user, password)
+    Output(json=json).result({"user": user, "has_password": not remove}, "")
 
 
 @users.command("delete")

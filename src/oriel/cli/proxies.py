@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from oriel.cli.options import HomeOption, JsonFlag, connect
+from oriel.cli.options import HomeOption, JsonFlag, connect, read_secret
 from oriel.cli.output import DONE, FAILED, Output
-from oriel.model.errors import Fault, InvalidError
-from oriel.model.secret import Secret
 
 __all__ = ["app"]
 
@@ -38,28 +35,11 @@ def add(
 
     A range of ports (host:10001-10010) or several lines are a pool, of which each user gets one address.
     """
-    url = _read_url(url_file)
+    url = read_secret(url_file, "proxy URL (not shown): ", "--url-file")
     with connect(home) as oriel:
         made = oriel.proxies.add(name, url, exclusive=exclusive, shared=shared, failover=failover)
     count = int(made.get("addresses", 1))
     Output(json=json).result(made, f"{name} added" + (f" with {count} addresses" if count > 1 else ""))
-
-
-def _read_url(path: Path | None) -> Secret:
-    if path is None and sys.stdin.isatty():
-        import getpass
-
-        return Secret(getpass.getpass("proxy URL (not shown): ").strip())
-    try:
-        text = path.read_text() if path else sys.stdin.read()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
-        raise InvalidError.of([Fault("--url-file", f"{path} cannot be read: {reason}")]) from error
-    lines = text.strip().splitlines()
-    if not lines:
-        hint = "printf %s URL | oriel proxy add NAME, or --url-file FILE"
-        raise InvalidError.of([Fault("url", "nothing came on stdin")], hint=hint)
-    return Secret("\n".join(lines))
 
 
 @app.command("list")

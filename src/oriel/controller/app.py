@@ -31,6 +31,7 @@ from oriel.controller.api import (
     views,
 )
 from oriel.controller.middleware import Envelope, SecurityHeaders
+from oriel.controller.openapi import describe
 from oriel.controller.parts import Parts
 from oriel.controller.problems import problem
 from oriel.controller.wishes import faults_of
@@ -57,6 +58,7 @@ def build_app(parts: Parts) -> FastAPI:
         commands, files, egress, events, proxies, people, catalog, status, page,
     ):  # fmt: skip
         app.include_router(module.router)
+    app.openapi = lambda: describe(app)  # type: ignore[method-assign] # FastAPI's own way to do this
     app.add_exception_handler(OrielError, _oriel_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)

@@ -150,12 +150,12 @@ class Envelope:
 def audit(parts: Parts, scope: Scope, *, action: str, outcome: str, seconds: float) -> None:
     """Note who did what to what. Written behind the answer; a failure to write is in the log."""
     principal = scope["state"].get("principal")
-    params = scope.get("path_params") or {}
+    told, params = scope["state"], scope.get("path_params") or {}
     entry = {
         "at": utc_now(),
         "actor": principal.name if principal else "",
         "action": action[:64],
-        "target": str(scope["state"].get("desktop") or next(iter(params.values()), ""))[:128],
+        "target": str(told.get("desktop") or told.get("about") or next(iter(params.values()), ""))[:128],
         "outcome": outcome[:32],
         "address": address_of(HTTPConnection(scope))[:64],
         "request_id": scope["state"].get("request_id", ""),

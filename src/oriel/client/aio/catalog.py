@@ -92,6 +92,18 @@ class Users(Collection):
         """`role`: admin, user or viewer."""
         return await self.make(name=name, role=role)
 
+    async def change(self, name: str, **fields: Any) -> dict[str, Any]:
+        """`role`, `quota`, `subject`."""
+        return dict(await self._transport.json("PATCH", self._path(name), body=fields))
+
+    async def set_password(self, name: str, password: Secret | None) -> None:
+        """None takes it away. Whoever is signed in as them is signed out."""
+        path = f"{self._path(name)}/password"
+        if password is None:
+            await self._transport.json("DELETE", path)
+        else:
+            await self._transport.json("PUT", path, body={"password": password.reveal()})
+
 
 class Tokens(Collection):
     async def create(

@@ -138,6 +138,23 @@ class Desktop:
             body["ttl_s"] = ttl_s
         return Ticket.of(await self._transport.json("POST", f"{self._path}/tickets", body=body))
 
+    async def share(
+        self, user: str, mode: str = "view", *, expires_in_s: int | None = None
+    ) -> dict[str, Any]:
+        """Let another user see (`view`) or drive (`control`) it."""
+        body: dict[str, Any] = {"user": user, "mode": mode}
+        if expires_in_s is not None:
+            body["expires_in_s"] = expires_in_s
+        return dict(await self._transport.json("POST", f"{self._path}/shares", body=body))
+
+    async def shares(self) -> list[dict[str, Any]]:
+        """Users it is shared with, and the links in force."""
+        return Page.of(await self._transport.json("GET", f"{self._path}/shares")).items
+
+    async def end_share(self, share_id: str) -> None:
+        """A user's or a link's right, at once."""
+        await self._transport.json("DELETE", f"{self._path}/shares/{quote(share_id, safe='')}")
+
     async def exec(
         self,
         argv: Sequence[str],

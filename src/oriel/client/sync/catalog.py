@@ -89,6 +89,18 @@ class Users(Collection):
         """`role`: admin, user or viewer."""
         return self.make(name=name, role=role)
 
+    def change(self, name: str, **fields: Any) -> dict[str, Any]:
+        """`role`, `quota`, `subject`."""
+        return dict(self._transport.json("PATCH", self._path(name), body=fields))
+
+    def set_password(self, name: str, password: Secret | None) -> None:
+        """None takes it away. Whoever is signed in as them is signed out."""
+        path = f"{self._path(name)}/password"
+        if password is None:
+            self._transport.json("DELETE", path)
+        else:
+            self._transport.json("PUT", path, body={"password": password.reveal()})
+
 
 class Tokens(Collection):
     def create(

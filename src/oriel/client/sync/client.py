@@ -13,6 +13,7 @@ from oriel.client.access import Access, find_access
 from oriel.client.sync.catalog import Collection, Images, Proxies, Tokens, Users
 from oriel.client.sync.desktop import Desktop, Desktops, events_of
 from oriel.client.sync.transport import Transport
+from oriel.client.values import Page
 from oriel.model.events import Event
 from oriel.model.secret import Secret
 
@@ -64,6 +65,18 @@ class Oriel:
     def desktop(self, name_or_id: str) -> Desktop:
         """NotFoundError if there is none, or it is not the caller's."""
         return self.desktops.get(name_or_id)
+
+    def audit(self, **search: str | None) -> list[dict[str, Any]]:
+        """Who did what, oldest first: by `actor`, `action`, `target`, `since`, `until` (RFC 3339)."""
+        items: list[dict[str, Any]] = []
+        cursor: str | None = None
+        while True:
+            asked = search | {"limit": "1000", "cursor": cursor}
+            page = Page.of(self._transport.json("GET", "/v1/audit", params=asked))
+            items += page.items
+            cursor = page.next
+            if cursor is None:
+                return items[::-1]
 
     def host(self) -> dict[str, Any]:
         """The controller's host: version, runtimes proven, checks."""

@@ -137,6 +137,21 @@ class Desktop:
             body["ttl_s"] = ttl_s
         return Ticket.of(self._transport.json("POST", f"{self._path}/tickets", body=body))
 
+    def share(self, user: str, mode: str = "view", *, expires_in_s: int | None = None) -> dict[str, Any]:
+        """Let another user see (`view`) or drive (`control`) it."""
+        body: dict[str, Any] = {"user": user, "mode": mode}
+        if expires_in_s is not None:
+            body["expires_in_s"] = expires_in_s
+        return dict(self._transport.json("POST", f"{self._path}/shares", body=body))
+
+    def shares(self) -> list[dict[str, Any]]:
+        """Users it is shared with, and the links in force."""
+        return Page.of(self._transport.json("GET", f"{self._path}/shares")).items
+
+    def end_share(self, share_id: str) -> None:
+        """A user's or a link's right, at once."""
+        self._transport.json("DELETE", f"{self._path}/shares/{quote(share_id, safe='')}")
+
     def exec(
         self,
         argv: Sequence[str],

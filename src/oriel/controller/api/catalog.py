@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -15,7 +16,7 @@ from oriel.controller.access import account
 from oriel.controller.encoding import JsonResponse, before_of, list_of
 from oriel.controller.identity import Permission, Principal
 from oriel.controller.parts import Parts, parts_of
-from oriel.controller.store.events import audit_page
+from oriel.controller.store.events import Search, audit_after, audit_page
 from oriel.controller.wishes import ImageWish
 from oriel.model.errors import NotFoundError, OrielError
 
@@ -27,6 +28,9 @@ ADMIN = [Depends(account(Permission.ADMIN))]
 KNOWN = [Depends(account(Permission.READ))]
 Known = Annotated[Principal, Depends(account(Permission.READ))]
 Limit = Annotated[int, Query(ge=1, le=1000)]
+Word = Annotated[str | None, Query(max_length=128)]
+Time = Annotated[str | None, Query(pattern=r"^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d{1,3})?)?Z?)?$")]
+EXPORT_PAGE = 500
 
 
 @router.get("/images")
@@ -76,12 +80,44 @@ async def list_snapshots() -> Response:
     return JsonResponse({"items": [], "next": None})
 
 
+def _search(
+    actor: Word = None, action: Word = None, target: Word = None, since: Time = None, until: Time = None
+) -> Search:
+    return Search(actor=actor, action=action, target=target, since=since, until=until)
+
+
 @router.get("/audit", dependencies=ADMIN)
-async def list_audit(request: Request, limit: Limit = 100, cursor: str | None = None) -> Response:
-    """Who did what to what, from where. Newest first."""
+async def list_audit(
+    request: Request,
+    search: Annotated[Search, Depends(_search)],
+    limit: Limit = 100,
+    cursor: str | None = None,
+) -> Response:
+    """Who did what to what, from where. Newest first. Entries are only ever added."""
     before = before_of(cursor)
-    rows = await parts_of(request).database.read(lambda c: audit_page(c, before=before, limit=limit + 1))
+    rows = await parts_of(request).database.read(
+        lambda c: audit_page(c, before=before, limit=limit + 1, search=search)
+    )
     return list_of(rows, limit, dict, lambda row: int(row["id"]))
+
+
+@router.get("/audit/export", dependencies=ADMIN)
+async def export_audit(request: Request, search: Annotated[Search, Depends(_search)]) -> Response:
+    """All of it as lines of JSON, oldest first, to be kept elsewhere."""
+    return StreamingResponse(
+        _audit_lines(parts_of(request), search),
+        media_type="application/x-ndjson",
+        headers={"Content-Disposition": "attachment; filename=audit.ndjson"},
+    )
+
+
+async def _audit_lines(parts: Parts, search: Search) -> AsyncIterator[bytes]:
+    after = 0
+    while rows := await parts.database.read(
+        partial(audit_after, after=after, limit=EXPORT_PAGE, search=search)
+    ):
+        after = int(rows[-1]["id"])
+        yield b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 
 
 @router.get("/host")

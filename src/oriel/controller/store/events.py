@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, delete, func, insert, or_, select
+from sqlalchemy import Connection, Select, delete, func, insert, or_, select
 
 from oriel.controller.store.database import Transaction
 from oriel.controller.store.tables import audit, events
 from oriel.model.events import Event, utc_now
 
-__all__ = ["Subject", "after", "audit_page", "newest", "record", "trim", "write_audit"]
+__all__ = [
+    "Search",
+    "Subject",
+    "after",
+    "audit_after",
+    "audit_page",
+    "newest",
+    "record",
+    "trim",
+    "write_audit",
+]
 
 
 class Subject(Protocol):
@@ -86,9 +97,38 @@ def write_audit(transaction: Transaction, entry: Mapping[str, Any]) -> None:
     transaction.connection.execute(insert(audit).values(dict(entry)))
 
 
-def audit_page(connection: Connection, *, before: int | None, limit: int) -> list[dict[str, Any]]:
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """Which entries of the audit trail; what is None does not matter. Times: RFC 3339; before `until`."""
+
+    actor: str | None = None
+    action: str | None = None
+    target: str | None = None
+    since: str | None = None
+    until: str | None = None
+
+    def on(self, query: Select[Any]) -> Select[Any]:
+        for column, value in (
+            (audit.c.actor, self.actor), (audit.c.action, self.action), (audit.c.target, self.target),
+        ):  # fmt: skip
+            if value is not None:
+                query = query.where(column == value)
+        if self.since is not None:
+            query = query.where(audit.c.at >= self.since)
+        return query if self.until is None else query.where(audit.c.at < self.until)
+
+
+def audit_page(
+    connection: Connection, *, before: int | None, limit: int, search: Search
+) -> list[dict[str, Any]]:
     """The newest `limit` entries, older than the id `before`."""
-    query = select(audit).order_by(audit.c.id.desc()).limit(limit)
+    query = search.on(select(audit).order_by(audit.c.id.desc()).limit(limit))
     if before is not None:
         query = query.where(audit.c.id < before)
+    return [dict(row._mapping) for row in connection.execute(query)]
+
+
+def audit_after(connection: Connection, *, after: int, limit: int, search: Search) -> list[dict[str, Any]]:
+    """The next `limit` entries after the id `after`, oldest first."""
+    query = search.on(select(audit).where(audit.c.id > after).order_by(audit.c.id).limit(limit))
     return [dict(row._mapping) for row in connection.execute(query)]
