@@ -23,7 +23,7 @@ from schemathesis.checks import CHECKS
 
 from tests.fakes.controller import Running, controller
 
-EXAMPLES = int(os.environ.get("ORIEL_FUZZ_EXAMPLES", "6"))
+EXAMPLES = int(os.environ.get("ORIEL_FUZZ_EXAMPLES", "4"))
 DEADLINE_S = 60
 # Half of all requests are about something that is there.
 KNOWN = {"ref": "mine", "share_id": "s-none", "token_id": "t-none", "image_id": "default@0123456789ab"}

@@ -16,7 +16,7 @@ __all__ = ["MOST_LETTERS", "Passwords"]
 
 # NIST SP 800-63B-4, 3.1.1.2: length is what counts; no rules of composition; long ones are taken whole.
 LEAST_LETTERS, MOST_LETTERS = 12, 256
-AT_ONCE, WAITING = 2, 32
+AT_ONCE, WAITING = 2, 12
 
 
 class Passwords:

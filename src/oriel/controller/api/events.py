@@ -29,7 +29,9 @@ router = APIRouter(prefix="/v1", tags=["events"])
 HEARTBEAT_S = 15.0
 REPLAY_PAGE = 500
 GONE = "desktop.gone"
-After = Annotated[int | None, Query(ge=0, description="As Last-Event-ID: 0 for all that are kept.")]
+After = Annotated[
+    int | None, Query(ge=0, lt=10**18, description="As Last-Event-ID: 0 for all that are kept.")
+]
 Follow = Annotated[bool, Query(description="Whether to go on with what comes after the kept ones.")]
 
 
