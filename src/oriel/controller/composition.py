@@ -140,7 +140,9 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 build_app(parts), log_config=None, access_log=False, server_header=False,
-                proxy_headers=False, lifespan="off", ws_max_size=16 << 20, ws_per_message_deflate=False,
+                proxy_headers=bool(parts.settings.trusted_proxies),
+                forwarded_allow_ips=list(parts.settings.trusted_proxies),
+                lifespan="off", ws_max_size=16 << 20, ws_per_message_deflate=False,
                 ws_ping_interval=PING_S, ws_ping_timeout=PING_S, timeout_graceful_shutdown=GRACE_S,
                 http="httptools", ws="websockets-sansio",
             )

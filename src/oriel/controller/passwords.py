@@ -42,8 +42,6 @@ class Passwords:
 
     async def matches(self, stored: str | None, password: str) -> bool:
         """Whether `password` is the one; for None, who has none, it takes as long to say no."""
-        if not self._nobodys:
-            self._nobodys = await asyncio.to_thread(self._hasher.hash, "a password of nobody")
         async with self._turn():
             return await asyncio.to_thread(self._verify, stored, _normal(password[: MOST_LETTERS + 1]))
 
@@ -52,6 +50,8 @@ class Passwords:
         return self._hasher.check_needs_rehash(stored)
 
     def _verify(self, stored: str | None, letters: str) -> bool:
+        if not self._nobodys:
+            self._nobodys = self._hasher.hash("a password of nobody")
         try:
             self._hasher.verify(stored or self._nobodys, letters)
         except (VerificationError, InvalidHashError):

@@ -99,6 +99,11 @@ class Settings:
     allowed_origins: tuple[str, ...] = setting(
         (), "Origins besides the page's own that may open a desktop's streams.", _origins
     )
+    trusted_proxies: tuple[str, ...] = setting(
+        (),
+        "Addresses or CIDRs of TLS proxies in front, whose X-Forwarded-For and -Proto are believed.",
+        _networks,
+    )
     images_directory: Path | None = setting(  # noqa: RUF009 - it is a field
         None, "Where golden images are kept; not set: images/ in the home.", _absolute
     )
