@@ -1,0 +1,211 @@
+"""The kill -9 matrix: every step of a desktop's life × every process that could die there.
+
+    .venv/bin/python -m bench.faults [--process keeper …] [--verb start …] [--json]
+    .venv/bin/python -m bench.faults --runtime container --images /var/lib/oriel/images
+
+As root. hostd, keepers, namespaces and gateways are the real ones; the machine is a process in the desktop's
+namespace, so that a case takes seconds, or one of --runtime with the newest image in --images. For each case
+a desktop is made and the verb asked; as soon as the journal says the step, the process is killed. Then the
+desktop must come to rest in a state it may be in, what its keeper says must be what the host shows, and after
+its removal nothing of it may be left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import importlib
+import os
+import signal
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.report import publish
+from oriel.host.layout import Home
+from oriel.host.process import ProcessId
+from oriel.model import wire
+from oriel.model.errors import OrielError
+from oriel.model.events import Event
+from oriel.model.spec import Runtime
+
+__all__ = ["POINTS", "PROCESSES", "Case", "run_case"]
+
+STEPS = ("link", "disk", "gateway", "machine", "agent", "identity", "windows")
+# What the journal says, by the verb under which it says so. A new step is one more word here.
+POINTS = {
+    "start": ("state.starting", *(f"{edge}.{step}" for step in STEPS for edge in ("begin", "step"))),
+    "run": ("state.running",),
+    "stop": ("state.stopping", "machine.exited", "machine.gone"),
+    "delete": ("state.deleting", "machine.gone"),
+}
+PROCESSES = ("keeper", "gateway", "machine", "hostd")
+AT_REST = ("running", "stopped", "failed", "gone")
+REST_DEADLINE_S = 60.0
+START_S = 600.0
+
+
+@dataclass(frozen=True)
+class Case:
+    verb: str
+    point: str
+    process: str
+
+
+async def run_case(host: Any, case: Case, **spec: Any) -> str:
+    """The state the desktop came to rest in; "-" if the process does not live then. AssertionError if it
+    lies or leaks."""
+    fakes: Any = importlib.import_module("tests.integration.keepers")
+    inventory: Any = importlib.import_module("tests.inventory").Inventory
+    keeper = await host.create(fakes.new_spec(**spec))
+    desktop_id = keeper.spec.id
+    if case.verb in ("stop", "delete"):
+        await keeper.ask("start", wait_s=START_S, deadline_s=START_S)
+    asked = asyncio.create_task(_ask(host, keeper, case.verb))
+    try:
+        at = await _until(keeper, case.point, since=keeper.events()[-1].seq)
+        victim = None if at is None else _victim(host, keeper, case.process)
+        if victim is None or not victim.signal(signal.SIGKILL):
+            return "-"
+        if case.process == "hostd":
+            await asyncio.to_thread(host.process.wait)
+            await host.launch()
+        await asked
+        state = await _at_rest(host, desktop_id)
+        _told_truly(state, inventory.take().of(desktop_id))
+        return state
+    finally:
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+        await host.ask("remove", id=desktop_id)
+        assert not (left := inventory.take().of(desktop_id)), left
+
+
+async def _ask(host: Any, keeper: Any, verb: str) -> None:
+    """What goes wrong is the desktop's to tell."""
+    with contextlib.suppress(OrielError, OSError):
+        if verb == "delete":
+            await host.ask("remove", id=keeper.spec.id)
+        else:
+            await keeper.ask("start" if verb == "run" else verb, wait_s=START_S, deadline_s=START_S)
+
+
+async def _until(keeper: Any, point: str, since: int) -> Event | None:
+    """The event, read from the journal's file: also of a keeper that is being killed. None if it has gone."""
+    while keeper.paths.journal.exists():
+        events: list[Event] = keeper.events()
+        for event in events:
+            if event.seq > since and event.kind == point:
+                return event
+            if event.seq > since and event.kind in ("desktop.gone", "state.stopped", "state.failed"):
+                return None
+        await asyncio.sleep(0.002)
+    return None
+
+
+def _victim(host: Any, keeper: Any, process: str) -> ProcessId | None:
+    """The process as the journal and the records know it, if it lives now."""
+    recorded: dict[str, ProcessId] = {}
+    for event in keeper.events():
+        if event.kind == "gateway.started":
+            recorded["gateway"] = ProcessId(event.data["pid"], event.data["started"])
+        elif event.kind == "machine.started":
+            record = event.data["record"]
+            recorded["machine"] = ProcessId(record["pid"], record["started"])
+    if process == "hostd":
+        return ProcessId.of(host.process.pid)
+    if process == "keeper":
+        records: Any = importlib.import_module("oriel.host.records")
+        found: ProcessId | None = records.read_process(keeper.paths.keeper_record)
+        return found
+    return recorded.get(process)
+
+
+async def _at_rest(host: Any, desktop_id: str) -> str:
+    """The state that its keeper and hostd agree on, once it is one to rest in."""
+    last = "unknown"
+    async with asyncio.timeout(REST_DEADLINE_S):
+        while True:
+            with contextlib.suppress(OrielError):
+                listed = {one["id"]: one for one in (await host.ask("list"))["desktops"]}
+                one = listed.get(desktop_id)
+                if one is None:
+                    return "gone"
+                last = one["state"]
+                if one["alive"] and last in AT_REST:
+                    socket = wire.unix(host.home.desktop(desktop_id).keeper_socket)
+                    told = await wire.call(socket, "inspect", {}, deadline_s=10)
+                    if told["state"] == last and _undone(desktop_id, last):
+                        return str(last)
+            await asyncio.sleep(0.05)
+
+
+def _undone(desktop_id: str, state: str) -> bool:
+    """Whether the clean-up behind a `failed`, which is told at once, is done: the namespace goes last."""
+    return state == "running" or not Path(f"/run/netns/oriel-{desktop_id}").exists()
+
+
+def _told_truly(state: str, found: list[str]) -> None:
+    """A desktop that runs has its namespaces; one that does not has nothing but its keeper and its slot."""
+    kinds = {line.partition(":")[0] for line in found}
+    if state == "running":
+        assert "namespaces" in kinds, found
+    elif state == "gone":
+        assert not found, found
+    else:
+        assert kinds <= {"processes", "slots"}, found
+        assert not [line for line in found if "oriel.egress" in line], found
+
+
+async def _run(
+    verbs: list[str], processes: list[str], runtime: str, images: Path | None
+) -> list[dict[str, Any]]:
+    hosts: Any = importlib.import_module("tests.integration.hosts")
+    rows, spec, command = [], {}, hosts.FAKE_HOSTD
+    if runtime:
+        newest = max(images.glob("*@*"), key=lambda path: path.stat().st_mtime) if images else None
+        if newest is None:
+            raise SystemExit("--runtime needs --images")
+        spec, command = {"runtime": Runtime(runtime), "image": newest.name}, ("-m", "oriel.hostd")
+    with tempfile.TemporaryDirectory(prefix="of-", dir="/tmp") as directory:
+        async with hosts.hosted(Home(Path(directory) / "h", images), command) as host:
+            for verb in verbs:
+                for point in POINTS[verb]:
+                    row: dict[str, Any] = {"verb": verb, "at": point}
+                    for process in processes:
+                        try:
+                            row[process] = await run_case(host, Case(verb, point, process), **spec)
+                        except (AssertionError, TimeoutError, OrielError) as error:
+                            row[process] = f"FAILED: {str(error)[:300] or type(error).__name__}"
+                    rows.append(row)
+                    print(row, file=sys.stderr, flush=True)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="The kill -9 matrix.")
+    parser.add_argument("--verb", action="append", choices=list(POINTS))
+    parser.add_argument("--process", action="append", choices=PROCESSES)
+    parser.add_argument("--json", action="store_true", help="accepted for uniformity: stdout is JSON anyway")
+    parser.add_argument("--runtime", default="", choices=["container", "qemu"])
+    parser.add_argument("--images", type=Path, help="where its images are")
+    options = parser.parse_args()
+    if os.geteuid() != 0:
+        parser.error("must run as root: it makes namespaces")
+    began = time.monotonic()
+    verbs, processes = options.verb or list(POINTS), options.process or list(PROCESSES)
+    with contextlib.redirect_stdout(sys.stderr):
+        rows = asyncio.run(_run(verbs, processes, options.runtime, options.images))
+    cases = [value for row in rows for key, value in row.items() if key in PROCESSES and value != "-"]
+    failed = sum(value.startswith("FAILED") for value in cases)
+    document = {"cases": len(cases), "failed": failed, "seconds": round(time.monotonic() - began, 1)}
+    publish(f"kill -9: {len(cases)} cases, {failed} failed", rows, {**document, "matrix": rows})
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
