@@ -139,14 +139,17 @@ async def _at_rest(host: Any, desktop_id: str) -> str:
                 if one["alive"] and last in AT_REST:
                     socket = wire.unix(host.home.desktop(desktop_id).keeper_socket)
                     told = await wire.call(socket, "inspect", {}, deadline_s=10)
-                    if told["state"] == last and _undone(desktop_id, last):
+                    if told["state"] == last and _settled(desktop_id, told):
                         return str(last)
             await asyncio.sleep(0.05)
 
 
-def _undone(desktop_id: str, state: str) -> bool:
-    """Whether the clean-up behind a `failed`, which is told at once, is done: the namespace goes last."""
-    return state == "running" or not Path(f"/run/netns/oriel-{desktop_id}").exists()
+def _settled(desktop_id: str, told: dict[str, Any]) -> bool:
+    """Whether what was killed has been noticed: one that runs has a living machine, and the clean-up behind a
+    `failed`, which is told at once, is done. The namespace goes last."""
+    if told["state"] == "running":
+        return ProcessId.of(told["machine"]["pid"]) is not None
+    return not Path(f"/run/netns/oriel-{desktop_id}").exists()
 
 
 def _told_truly(state: str, found: list[str]) -> None:
