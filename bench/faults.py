@@ -27,7 +27,7 @@ from typing import Any
 
 from bench.report import publish
 from oriel.host.layout import Home
-from oriel.host.process import ProcessId
+from oriel.host.process import ProcessId, wait_gone
 from oriel.model import wire
 from oriel.model.errors import OrielError
 from oriel.model.events import Event
@@ -71,6 +71,7 @@ async def run_case(host: Any, case: Case, **spec: Any) -> str:
         victim = None if at is None else _victim(host, keeper, case.process)
         if victim is None or not victim.signal(signal.SIGKILL):
             return "-"
+        await wait_gone(victim)
         if case.process == "hostd":
             await asyncio.to_thread(host.process.wait)
             await host.launch()
