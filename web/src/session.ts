@@ -82,6 +82,10 @@ export async function signOut(): Promise<void> {
 }
 
 /** Whether the one who looks may make, change and drive desktops; the server decides in the end. */
+export function mayAdminister(): boolean {
+  return who.value.kind === "person" && who.value.session.permissions.includes("admin");
+}
+
 export function mayControl(): boolean {
   return who.value.kind === "person" && who.value.session.permissions.includes("control");
 }

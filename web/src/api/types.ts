@@ -36,11 +36,34 @@ export interface Desktop {
   screen: Screen;
   /** A proxy's name, or "direct", or "none"; null: the one who looks is not to know. */
   proxy: string | null;
+  /** The address the world sees; null: the one who looks is not to know. */
+  exit?: Exit | null;
   viewer_url: string;
   created_at: string;
   ready_at: string | null;
   timings: Record<string, number>;
   error: DesktopError | string | null;
+}
+
+export interface Exit {
+  /** Empty while it is not known. */
+  ip: string;
+  /** What it was before it changed without anybody's doing, else empty. */
+  was: string;
+  /** ISO 3166 code, empty without a database of countries. */
+  country: string;
+}
+
+/** What GET /desktops/…/egress tells, as far as the page shows it. */
+export interface Egress {
+  proxy: string;
+  bytes_in: number;
+  bytes_out: number;
+  open: number;
+  denied: number;
+  upstream_ok: boolean | null;
+  allow: string[];
+  deny: string[];
 }
 
 /** Why a desktop failed. */

@@ -11,8 +11,8 @@ export function StateMark({ state }: { state: State }) {
   );
 }
 
-/** Where the desktop's traffic leaves. */
-export function ExitBadge({ proxy }: { proxy: Desktop["proxy"] }) {
+/** Where the desktop's traffic leaves: the address the world sees once it is known, else by what. */
+export function ExitBadge({ proxy, exit }: { proxy: Desktop["proxy"]; exit?: Desktop["exit"] }) {
   if (proxy === null) return null;
   if (proxy === "none") {
     return (
@@ -22,13 +22,26 @@ export function ExitBadge({ proxy }: { proxy: Desktop["proxy"] }) {
       </span>
     );
   }
-  const help = proxy === "direct" ? text.exit.directHelp : text.exit.proxyHelp(proxy);
+  const how = proxy === "direct" ? text.exit.directHelp : text.exit.proxyHelp(proxy);
+  const name = proxy === "direct" ? text.exit.direct : proxy;
+  const help = [how, exit?.ip && text.exit.seen(exit.ip, countryName(exit.country))].filter(Boolean).join(" ");
+  const kind = exit?.was ? "badge warned" : proxy === "direct" ? "badge" : "badge proxied";
   return (
-    <span class={proxy === "direct" ? "badge" : "badge proxied"} title={help}>
-      <Icon name="globe" />
-      {proxy === "direct" ? text.exit.direct : proxy}
+    <span class={kind} title={exit?.was ? `${text.exit.changed(exit.was, exit.ip)} ${help}` : help}>
+      {exit?.country ? <span aria-hidden="true">{flag(exit.country)}</span> : <Icon name="globe" />}
+      {exit?.ip ? <span class="badge-address">{exit.ip}</span> : name}
+      {exit?.was && <span class="badge-note">{text.exit.changedShort}</span>}
     </span>
   );
+}
+
+/** "DE" as the two regional indicators that are drawn as its flag. */
+function flag(country: string): string {
+  return [...country].map((letter) => String.fromCodePoint(0x1f1a5 + letter.charCodeAt(0))).join("");
+}
+
+function countryName(country: string): string {
+  return country && (new Intl.DisplayNames(["en"], { type: "region" }).of(country) ?? country);
 }
 
 export function IsolationBadge({ isolation }: { isolation: Desktop["isolation"] }) {

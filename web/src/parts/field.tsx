@@ -74,6 +74,21 @@ export function Choice({ label, value, options, fault = "", onValue }: ChoicePro
   );
 }
 
+interface CheckProps {
+  label: string;
+  checked: boolean;
+  onChecked: (checked: boolean) => void;
+}
+
+export function Check({ label, checked, onChecked }: CheckProps) {
+  return (
+    <label class="check">
+      <input type="checkbox" checked={checked} onChange={(event) => onChecked(event.currentTarget.checked)} />
+      {label}
+    </label>
+  );
+}
+
 function Note({ id, help, fault }: { id: string; help: string; fault: string }) {
   if (!help && !fault) return null;
   return (

@@ -93,7 +93,7 @@ export function Bar(props: BarProps) {
         <ConnectionMark viewing={viewing} desktop={desktop} mode={mode} />
         {live && <Latency viewing={viewing} open={panel === "connection"} onToggle={() => toggle("connection")} />}
         <span class="wide">
-          <ExitBadge proxy={desktop.proxy} />
+          <ExitBadge proxy={desktop.proxy} exit={desktop.exit} />
         </span>
         <span class="bar-space" />
         {tools.map((tool) => (

@@ -11,10 +11,12 @@ import { desktopPath, followLink } from "../route";
 import { desktops, mayControl, who } from "../session";
 import { text } from "../text";
 import { Picture } from "./picture";
+import { WayOut } from "./way-out";
 
 /** One desktop on the wall. */
 export function Card({ desktop }: { desktop: Desktop }) {
   const [removing, setRemoving] = useState(false);
+  const [leading, setLeading] = useState(false);
   const problem = useCell(desktops.refusals).get(desktop.id);
   return (
     <li class={`card ${desktop.state}`} data-desktop={desktop.name}>
@@ -25,11 +27,12 @@ export function Card({ desktop }: { desktop: Desktop }) {
             {desktop.name}
           </a>
           <StateMark state={desktop.state} />
-          <CardMenu desktop={desktop} onRemove={() => setRemoving(true)} />
+          <CardMenu desktop={desktop} onRemove={() => setRemoving(true)} onWayOut={() => setLeading(true)} />
         </div>
         <Facts desktop={desktop} />
         {problem && <Notice problem={problem} />}
       </div>
+      {leading && <WayOut desktop={desktop} onClose={() => setLeading(false)} />}
       {removing && (
         <Removal
           desktop={desktop}
@@ -51,7 +54,7 @@ function Facts({ desktop }: { desktop: Desktop }) {
   const mine = viewer.kind === "person" && viewer.session.user === desktop.owner;
   return (
     <p class="card-facts">
-      <ExitBadge proxy={desktop.proxy} />
+      <ExitBadge proxy={desktop.proxy} exit={desktop.exit} />
       <IsolationBadge isolation={desktop.isolation} />
       {!mine && <span class="fact">{desktop.owner}</span>}
       <time
@@ -67,7 +70,13 @@ function Facts({ desktop }: { desktop: Desktop }) {
   );
 }
 
-function CardMenu({ desktop, onRemove }: { desktop: Desktop; onRemove: () => void }) {
+interface CardMenuProps {
+  desktop: Desktop;
+  onRemove: () => void;
+  onWayOut: () => void;
+}
+
+function CardMenu({ desktop, onRemove, onWayOut }: CardMenuProps) {
   const { state } = desktop;
   if (state === "deleting" || !mayControl()) return null;
   return (
@@ -89,6 +98,9 @@ function CardMenu({ desktop, onRemove }: { desktop: Desktop; onRemove: () => voi
                 {text.verbs.stop}
               </MenuItem>
             )}
+            <MenuItem icon="globe" onClick={item(onWayOut)}>
+              {text.exit.change}
+            </MenuItem>
             <MenuItem icon="trash" danger onClick={item(onRemove)}>
               {text.verbs.delete}
             </MenuItem>

@@ -1,6 +1,5 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { asProblem, Problem } from "../api/problem";
-import type { Page } from "../api/types";
 import { Cell } from "../cell";
 import type { NewDesktop } from "../desktops";
 import { Button, IconButton } from "../parts/button";
@@ -9,8 +8,9 @@ import { Choice, Field } from "../parts/field";
 import { Notice } from "../parts/notice";
 import { proposeName } from "../names";
 import { desktopPath, go } from "../route";
-import { client, desktops } from "../session";
+import { desktops } from "../session";
 import { text } from "../text";
+import { type Options, useExits, useNames } from "./exits";
 
 interface Draft {
   name: string;
@@ -112,7 +112,7 @@ function NameField({ draft, problem, set }: PartProps) {
 }
 
 function More({ draft, problem, set }: PartProps) {
-  const [images, proxies] = [useNames("/images", "id"), useNames("/proxies", "name")];
+  const images = useNames("/images", "id");
   const fault = (field: string): string => problem?.fault(field) ?? "";
   const number = (label: string, field: keyof Draft, wire: string, width: string) => (
     <div class={width}>
@@ -131,12 +131,7 @@ function More({ draft, problem, set }: PartProps) {
       <Choice label={label} value={draft[field]} options={options} fault={fault(field)} onValue={set(field)} />
     </div>
   );
-  const exits: Options = [
-    ["", text.create.exitDefault],
-    ...proxies.map((name) => [name, text.create.exitProxy(name)] as const),
-    ["direct", text.create.exitDirect],
-    ["none", text.create.exitNone],
-  ];
+  const exits: Options = [["", text.create.exitDefault], ...useExits()];
   return (
     <div class="more-fields">
       {choice(text.create.exit, "proxy", exits, "whole")}
@@ -151,21 +146,7 @@ function More({ draft, problem, set }: PartProps) {
   );
 }
 
-type Options = readonly (readonly [value: string, label: string])[];
-
 const same = (value: string): readonly [string, string] => [value, value];
-
-/** One word of every item of a list; empty while it is read, and if this person may not read it. */
-function useNames(path: string, field: string): string[] {
-  const [names, setNames] = useState<string[]>([]);
-  useEffect(() => {
-    client
-      .get<Page<Record<string, string>>>(path)
-      .then((page) => setNames(page.items.map((item) => item[field] ?? "")))
-      .catch((error: unknown) => asProblem(error));
-  }, [path, field]);
-  return names;
-}
 
 /** The request: what was left empty is left to the server. */
 function wanted(draft: Draft): NewDesktop {
