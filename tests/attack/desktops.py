@@ -143,18 +143,16 @@ class Desktop:
 
 async def _evaluate(desktop: Desktop, url: str, expression: str) -> Any:
     async with AsyncOriel(desktop.server.url, desktop.server.token) as oriel:
-        async with await (await oriel.desktop(desktop.name)).cdp() as socket:
+        socket = await (await oriel.desktop(desktop.name)).cdp()
+        async with socket, asyncio.timeout(DEADLINE_S):
             chrome = Chrome(socket)
             made = await chrome.call("Target.createTarget", {"url": url})
             wanted = {"targetId": made["targetId"], "flatten": True}
             session = str((await chrome.call("Target.attachToTarget", wanted))["sessionId"])
-            async with asyncio.timeout(DEADLINE_S):
-                while not (await chrome.state_of(session)).href.startswith(url):
-                    await asyncio.sleep(0.1)
-                while not (await chrome.state_of(session)).complete:
-                    await asyncio.sleep(0.1)
-                asked = {"expression": expression, "awaitPromise": True, "returnByValue": True}
-                answer = await chrome.call("Runtime.evaluate", asked, session=session)
+            while not ((state := await chrome.state_of(session)).href.startswith(url) and state.complete):
+                await asyncio.sleep(0.1)
+            asked = {"expression": expression, "awaitPromise": True, "returnByValue": True}
+            answer = await chrome.call("Runtime.evaluate", asked, session=session)
             await chrome.call("Target.closeTarget", {"targetId": made["targetId"]})
             return answer["result"].get("value")
 

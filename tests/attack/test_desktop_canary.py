@@ -147,11 +147,11 @@ def test_process_lists_environments_logs_and_the_api(
     ]  # fmt: skip
     assert all(told)
     assert not found_in(iter(text.encode() for text in told), words)
-    inside = used.do(
-        "run",
-        argv=["sh", "-c", "cat /proc/*/environ /proc/*/cmdline /etc/environment /etc/profile.d/*; journalctl -o cat; "
-              "cat /var/log/*.log /home/user/.*rc /home/user/.config/*/*/Preferences 2>/dev/null; true"],
-    )  # fmt: skip
+    script = (
+        "cat /proc/*/environ /proc/*/cmdline /etc/environment /etc/profile.d/*; journalctl -o cat; "
+        "cat /var/log/*.log /home/user/.*rc /home/user/.config/*/*/Preferences 2>/dev/null; true"
+    )
+    inside = used.do("run", argv=["sh", "-c", script])
     assert len(inside[1]) > 10_000
     assert not found_in(iter([inside[1].encode(), inside[2].encode()]), words)
 

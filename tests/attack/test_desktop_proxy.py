@@ -234,7 +234,8 @@ def test_somebody_elses_proxy(
     assert set(desktop.ask_proxy(f"CONNECT 127.0.0.1:{port}", f"GET http://localhost:{port}/")) == {403}
     forged = (
         "GET http://origin.test/ip HTTP/1.1\r\nHost: origin.test\r\nConnection: close\r\n"
-        "Proxy-Authorization: Basic dHdvOng=\r\nX-Forwarded-For: 203.0.113.22\r\nX-Oriel-Desktop: neighbour\r\n\r\n"
+        "Proxy-Authorization: Basic dHdvOng=\r\nX-Forwarded-For: 203.0.113.22\r\n"
+        "X-Oriel-Desktop: neighbour\r\n\r\n"
     )  # fmt: skip
     assert desktop.do("proxy", requests=[forged])[0].endswith(EXITS[0])
     # Its own gateway may ask for its own exit meanwhile; nothing of ours is among what it asks.
@@ -300,8 +301,7 @@ def test_a_proxy_that_fails_is_a_page_that_says_so(
                 assert "Proxy-Authenticate" not in answer
                 assert "the proxy of this desktop does not work" in answer.lower()
             assert desktop.api("GET", "/egress")["upstream_ok"] is False, name
-            kinds = [line for line in server.oriel("events", desktop.name, "--json").stdout.split('"kind"')]
-            assert any("egress.upstream" in line for line in kinds)
+            assert "egress.upstream" in server.oriel("events", desktop.name, "--json").stdout
             desktop.way_out("one")
             server.oriel("proxy", "delete", proxy)
     assert {seen.peer for seen in origin.seen} <= {EXITS[0]}, (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from playwright.sync_api import Locator, Page, expect
 
@@ -172,3 +173,44 @@ def test_a_lost_server_is_said_and_found_again(oriel: Oriel, open_page: OpenPage
     expect(page.get_by_text("The connection to the server is lost")).to_have_count(0)
     oriel.desktop("later")
     expect(card(page, "later").get_by_text("Running")).to_be_visible()
+
+
+def test_the_way_out_is_shown_and_changed_while_it_runs(
+    oriel: Oriel, open_page: OpenPage, keep_picture: Callable[[Page, str], None]
+) -> None:
+    for name, url in (("one", "http://u:p@203.0.113.5:10001"), ("spare", "http://203.0.113.6:1-3")):
+        oriel.ask("POST", "/proxies", {"name": name, "url": url, "exclusive": name == "one"})
+    oriel.desktop("mine", proxy="one")
+    page = open_page("/")
+    badge = card(page, "mine").locator(".badge").first
+    expect(badge).to_have_text("one")
+    machine = oriel.host.machine("mine")
+    for address in ("203.0.113.7", "203.0.113.8"):
+        oriel.host.run(machine.record("egress.exit", address=address, via="http://203.0.113.5:10001"))
+        expect(badge).to_contain_text(address)
+    expect(badge).to_contain_text("changed")
+    expect(badge).to_have_attribute("title", re.compile("was 203.0.113.7 and has become 203.0.113.8"))
+
+    page.get_by_role("button", name="Actions for mine").click()
+    page.get_by_role("menuitem", name="Way out…").click()
+    dialog = page.get_by_role("dialog", name="Way out of mine")
+    expect(dialog).to_contain_text("was 203.0.113.7")
+    dialog.get_by_label("Never to").fill("*.example.com, no spaces:0")
+    dialog.get_by_role("button", name="Apply").click()
+    expect(dialog.get_by_label("Never to")).to_have_attribute("aria-invalid", "true")
+    keep_picture(page, "way-out")
+    dialog.get_by_label("Never to").fill("*.example.com")
+    dialog.get_by_label("Way out", exact=True).select_option("spare")
+    dialog.get_by_role("button", name="Apply").click()
+    expect(dialog).to_have_count(0)
+    expect(badge).to_have_text("spare")
+    egress = machine.egress
+    assert egress is not None
+    assert (egress.proxy, egress.policy.deny) == ("spare", ("*.example.com",))
+    page.goto(f"{oriel.url}/proxies")
+    expect(page.get_by_role("row").filter(has_text="spare")).to_contain_text("1 of 3")
+    expect(page.get_by_role("row").filter(has_text="10001")).to_contain_text("exclusive")
+    keep_picture(page, "proxies")
+    oriel.clear()
+    for name in ("one", "spare"):
+        oriel.ask("DELETE", f"/proxies/{name}")
