@@ -16,7 +16,7 @@ from agent.replacement import replace_file
 from oriel.model.errors import NoSpaceError
 from oriel.model.spec import LIMITS, NAME, Screen
 
-__all__ = ["Identity", "parse_identity", "set_host_line", "write_files"]
+__all__ = ["Identity", "Waking", "parse_identity", "parse_waking", "set_host_line", "write_files"]
 
 ENTROPY_BYTES = 64
 # A clock before this source was written, or past what 32-bit-minded programs bear, is a caller's mistake.
@@ -24,14 +24,23 @@ EARLIEST_NS, LATEST_NS = 1_700_000_000 * 10**9, 4_102_444_800 * 10**9
 
 
 @dataclass(frozen=True, kw_only=True)
-class Identity:
+class Waking:
+    """What a desktop needs to know that stood still for a while."""
+
+    time_ns: int
+    entropy: bytes
+    received_ns: int  # CLOCK_MONOTONIC, to set the clock right although reading the rest took time
+
+    def __repr__(self) -> str:
+        return "Waking()"  # never the entropy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity(Waking):
     session_id: str
     hostname: str
     machine_id: str
-    time_ns: int
-    entropy: bytes
     screen: Screen
-    received_ns: int  # CLOCK_MONOTONIC, to set the clock right although reading the rest took time
 
     def __repr__(self) -> str:
         return f"Identity({self.session_id}, {self.hostname})"  # never the entropy
@@ -59,6 +68,17 @@ def parse_identity(values: Mapping[str, Any]) -> Identity:
     screen.unknown()
     args.done()
     return identity
+
+
+def parse_waking(values: Mapping[str, Any]) -> Waking:
+    """The arguments of `wake`; InvalidError with all faults."""
+    received = time.monotonic_ns()
+    args = Arguments(values)
+    waking = Waking(
+        time_ns=args.whole("time_ns", EARLIEST_NS, LATEST_NS), entropy=_entropy(args), received_ns=received
+    )
+    args.done()
+    return waking
 
 
 def _entropy(args: Arguments) -> bytes:

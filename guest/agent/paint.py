@@ -23,6 +23,7 @@ PIXEL = 4  # bytes
 STROKES = 8  # "$ " and a cursor make at most six changes in a line of pixels; "user@" makes ten and more
 TEXT_ROWS = 4
 BAR_HEIGHT = 110  # pixels: Chrome's tab strip and tool bar are 84 to 96 high, an info bar comes below
+SAMPLE_ROWS, SAMPLE_COLUMNS = 97, 97  # of an area's lines and columns, for its dominant colour
 DETAIL = 200  # pixels that are not the dominant colour; a spinner or a caret has fewer
 
 
@@ -71,23 +72,37 @@ def _rows(pixels: bytes, width: int) -> list[bytes]:
     return [pixels[start : start + stride] for start in range(0, len(pixels) - stride + 1, stride)]
 
 
-def _colours(rows: Sequence[bytes]) -> Counter[int]:
-    """How often each pixel value occurs; the unused fourth byte is part of it, and constant."""
+def _dominant(rows: Sequence[bytes], width: int) -> int:
+    """The pixel value seen most often in an even sample; the unused fourth byte is part of it, and constant.
+
+    Counting every pixel of a screen takes a second where the processor is emulated.
+    """
+    down = max(1, len(rows) // SAMPLE_ROWS)
+    across = max(1, width // SAMPLE_COLUMNS)
     counted: Counter[int] = Counter()
+    for row in rows[::down]:
+        counted.update(memoryview(row).cast("I")[::across])
+    return counted.most_common(1)[0][0]
+
+
+def _detailed(rows: Sequence[bytes], width: int) -> bool:
+    """Whether at least DETAIL pixels are not of the dominant colour."""
+    if not rows:
+        return False
+    dominant = _dominant(rows, width)
+    blank = dominant.to_bytes(PIXEL, "little") * width
+    found = 0
     for row in rows:
-        counted.update(memoryview(row).cast("I"))
-    return counted
-
-
-def _detail(rows: Sequence[bytes]) -> int:
-    """Pixels that are not of the dominant colour."""
-    counted = _colours(rows)
-    return counted.total() - max(counted.values(), default=0)
+        if row != blank:
+            found += sum(value != dominant for value in memoryview(row).cast("I"))
+            if found >= DETAIL:
+                return True
+    return False
 
 
 def not_flat(pixels: bytes, width: int) -> bool:
     """Whether a window shows more than one colour."""
-    return _detail(_rows(pixels, width)) >= DETAIL
+    return _detailed(_rows(pixels, width), width)
 
 
 def terminal_painted(pixels: bytes, width: int) -> bool:
@@ -95,7 +110,7 @@ def terminal_painted(pixels: bytes, width: int) -> bool:
     rows = _rows(pixels, width)
     if not rows:
         return False
-    background = _colours(rows).most_common(1)[0][0]
+    background = _dominant(rows, width)
     blank = background.to_bytes(PIXEL, "little") * width
     text = 0
     for row in rows:
@@ -118,6 +133,6 @@ def browser_painted(pixels: bytes, width: int, *, blank_page: bool) -> bool:
     """Whether tool bar and page are there; `blank_page`: the page has nothing to show."""
     rows = _rows(pixels, width)
     bar, page = rows[:BAR_HEIGHT], rows[BAR_HEIGHT:]
-    if not page or _detail(bar) < DETAIL:
+    if not page or not _detailed(bar, width):
         return False
-    return blank_page or _detail(page) >= DETAIL
+    return blank_page or _detailed(page, width)

@@ -62,6 +62,8 @@ class Verbs:
         return {
             "hello": self.hello,
             "personalise": self.personalise,
+            "wake": self.wake,
+            "settle": self.settle,
             "wait_ready": self.wait_ready,
             "windows": self.windows,
             "screenshot": self.screenshot,
@@ -106,6 +108,24 @@ class Verbs:
         await asyncio.to_thread(write_files, identity, root)
         screen = await self.screen.want(identity.screen)
         return {"seconds": time.monotonic() - started, "skipped": skipped, "screen": screen}
+
+    async def wake(self, call: Call) -> Mapping[str, Any]:
+        from agent.identity import parse_waking
+        from agent.kernel import wake_kernel
+
+        waking = parse_waking(call.args)
+        if self.settings.root == Path("/"):
+            wake_kernel(waking)
+        return {}
+
+    async def settle(self, call: Call) -> Mapping[str, Any]:
+        from agent.caller import unless_gone
+        from agent.settling import settle
+
+        args = Arguments(call.args)
+        deadline_s = args.seconds("deadline_s", 1, 3600)
+        args.done()
+        return await unless_gone(call.writer, settle(self.display, deadline_s=deadline_s))
 
     async def wait_ready(self, call: Call) -> Mapping[str, Any]:
         from agent.caller import unless_gone

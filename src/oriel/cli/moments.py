@@ -29,15 +29,17 @@ def resume(name: NameArgument, json: JsonFlag = False, home: HomeOption = None) 
     Output(json=json).result(info.document, f"{info.name} is {info.state}")
 
 
-def fork(
+def fork(  # noqa: PLR0917 - options of a command
     name: NameArgument,
     new: Annotated[str, typer.Argument(metavar="NEW", help="Name of the new desktop.")],
+    snapshot: Annotated[str | None, typer.Option(help="As it was at this snapshot.")] = None,
+    proxy: Annotated[str | None, typer.Option(help="Its way out (default: the original's).")] = None,
     json: JsonFlag = False,
     home: HomeOption = None,
 ) -> None:
     """A new desktop, a copy of this one's memory and disk."""
     with connect(home) as oriel:
-        made = oriel.desktop(name).fork(new)
+        made = oriel.desktop(name).fork(new, snapshot=snapshot, proxy=proxy)
     Output(json=json).result(made.info.document, f"{made.info.name} is {made.info.state}")
 
 
@@ -60,17 +62,24 @@ def rewind(
 
 
 @templates.command("build")
-def build_template(
+def build_template(  # noqa: PLR0917 - options of a command
     image: Annotated[str | None, typer.Option(help="Golden image: NAME or NAME@VERSION.")] = None,
     runtime: Annotated[str | None, typer.Option(help="Runtime it is for.")] = None,
+    vcpus: Annotated[int | None, typer.Option(help="Virtual CPUs.")] = None,
+    memory_mib: Annotated[int | None, typer.Option(help="Memory, in MiB.")] = None,
+    disk_gib: Annotated[int | None, typer.Option(help="Disk, in GiB.")] = None,
     json: JsonFlag = False,
     home: HomeOption = None,
 ) -> None:
     """Boot once and keep the moment both windows are painted."""
-    wanted = {key: value for key, value in {"image": image, "runtime": runtime}.items() if value}
+    given = {
+        "image": image, "runtime": runtime, "vcpus": vcpus, "memory_mib": memory_mib, "disk_gib": disk_gib,
+    }  # fmt: skip
+    output = Output(json=json)
     with connect(home) as oriel:
-        made = oriel.templates.make(**wanted)
-    Output(json=json).result(made, str(made.get("id", "")))
+        wanted = {key: value for key, value in given.items() if value is not None}
+        made = oriel.templates.build(on_progress=output.note, **wanted)
+    output.result(made, str(made["id"]))
 
 
 @templates.command("list")
@@ -78,8 +87,13 @@ def list_templates(json: JsonFlag = False, home: HomeOption = None) -> None:
     """The templates there are."""
     with connect(home) as oriel:
         items = oriel.templates.list()
-    rows = [(item.get("id"), item.get("image"), item.get("runtime")) for item in items]
-    Output(json=json).table({"items": items}, ("ID", "IMAGE", "RUNTIME"), rows)
+    rows = [
+        (item["id"], item["image"], item["vcpus"], f"{item['memory_mib']} MiB",
+         f"{item['size_bytes'] >> 20} MiB", item["created_at"])
+        for item in items
+    ]  # fmt: skip
+    head = ("TEMPLATE", "IMAGE", "VCPUS", "MEMORY", "SIZE", "BUILT")
+    Output(json=json).table({"items": items}, head, rows)
 
 
 @templates.command("delete")

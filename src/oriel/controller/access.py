@@ -147,7 +147,7 @@ def desktop(
     """A dependency: the desktop `ref` of the path, if whoever asks may do this with it.
 
     `guests`: the holder of a link for it may too. `shared`: those it is shared with may, as far as their
-    share goes. `running`: it must be.
+    share goes. `running`: it must be; one that is paused wakes.
     """
 
     async def permitted(request: Request, ref: str) -> Desktop:
@@ -161,6 +161,7 @@ def desktop(
         if not principal.desktop and reach is not Reach.OWN:
             _require_share(permission, reach, shared=shared)
         if running:
+            found = await parts.moments.awake(found)
             require_running(found)
         return found
 

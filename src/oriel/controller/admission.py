@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from oriel.controller.identity import Principal
@@ -56,14 +57,47 @@ class Admission:
             faults += [fault] if fault else []
         if faults:
             raise InvalidError.of(faults, hint=_limits(capacity))
-        if capacity.disk_free_mib < settings.disk_reserve_mib:
-            raise NoSpaceError(
-                f"the host has only {capacity.disk_free_mib} MiB of disk left",
-                hint=f"free space, or lower disk_reserve_mib (now {settings.disk_reserve_mib})",
-            )
+        self._check_disk(capacity)
         runtime = await self._runtime(wish.get("runtime", settings.runtime))
         image = await self._image(wish.get("image") or settings.image)
         return self._desktop(wish, principal, runtime, image, proxy)
+
+    async def copy_of(
+        self, source: Desktop, principal: Principal, name: str | None, proxy: str | None
+    ) -> Desktop:
+        """A fork of `source` for whoever asks, not stored yet. InvalidError, NoSpaceError as `admit`."""
+        capacity = await self._fleet.capacity()
+        way_out = proxy or source.proxy
+        fault = await self._database.read(lambda c: proxy_fault(c, way_out, principal))
+        if fault is not None:
+            raise InvalidError.of([fault])
+        self._check_disk(capacity)
+        desktop_id = _new_id()
+        return replace(
+            source, id=desktop_id, name=name or f"desktop-{desktop_id[2:8]}", owner_id=principal.user_id,
+            owner=principal.name, session_id=secrets.token_hex(16), wanted=Wanted.RUNNING,
+            state=State.CREATING, proxy=way_out, created_at=utc_now(), ready_at=None, timings={},
+            error=None, journal_seq=0,
+        )  # fmt: skip
+
+    async def shape(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Image, runtime and sizes of a wish for a template, what is left out filled in."""
+        settings = self._settings
+        runtime = await self._runtime(given.get("runtime", settings.runtime))
+        return {
+            "image": await self._image(given.get("image") or settings.image), "runtime": str(runtime.name),
+            "vcpus": given.get("vcpus", settings.vcpus),
+            "memory_mib": given.get("memory_mib", settings.memory_mib),
+            "disk_gib": given.get("disk_gib", settings.disk_gib),
+            "screen": given.get("screen") or {"width": 1280, "height": 720},
+        }  # fmt: skip
+
+    def _check_disk(self, capacity: Capacity) -> None:
+        if capacity.disk_free_mib < self._settings.disk_reserve_mib:
+            raise NoSpaceError(
+                f"the host has only {capacity.disk_free_mib} MiB of disk left",
+                hint=f"free space, or lower disk_reserve_mib (now {self._settings.disk_reserve_mib})",
+            )
 
     async def _runtime(self, name: str) -> RuntimeReport:
         reports = await self._fleet.runtimes()
@@ -110,7 +144,7 @@ class Admission:
     ) -> Desktop:
         settings = self._settings
         screen = wish.get("screen") or image.get("screen") or {}
-        desktop_id = f"d-{base64.b32encode(secrets.token_bytes(7)).decode().lower()[:10]}"
+        desktop_id = _new_id()
         return Desktop(
             id=desktop_id,
             name=wish.get("name") or f"desktop-{desktop_id[2:8]}",
@@ -138,6 +172,10 @@ class Admission:
             error=None,
             journal_seq=0,
         )
+
+
+def _new_id() -> str:
+    return f"d-{base64.b32encode(secrets.token_bytes(7)).decode().lower()[:10]}"
 
 
 def _too_big(wish: Mapping[str, Any], capacity: Capacity) -> list[Fault]:

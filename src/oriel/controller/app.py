@@ -18,6 +18,7 @@ from oriel.controller.api import (
     egress,
     events,
     files,
+    moments,
     page,
     people,
     proxies,
@@ -54,8 +55,8 @@ def build_app(parts: Parts) -> FastAPI:
     )
     app.state.parts = parts
     for module in (
-        session, sign_on, desktops, views, shares, control, screen, streams, session_socket, computer,
-        commands, files, egress, events, proxies, people, catalog, status, page,
+        session, sign_on, desktops, moments, views, shares, control, screen, streams, session_socket,
+        computer, commands, files, egress, events, proxies, people, catalog, status, page,
     ):  # fmt: skip
         app.include_router(module.router)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign] # FastAPI's own way to do this

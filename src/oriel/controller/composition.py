@@ -23,6 +23,7 @@ from oriel.controller.limits import Limits
 from oriel.controller.links import Links
 from oriel.controller.live import Live
 from oriel.controller.metrics import Metrics
+from oriel.controller.moments import Moments
 from oriel.controller.parts import Parts
 from oriel.controller.passwords import Passwords
 from oriel.controller.sharing import Sharing
@@ -123,6 +124,7 @@ async def assemble(home: Home, settings: Settings, url: str) -> AsyncIterator[Pa
             limits=Limits(settings.requests_per_second, settings.request_burst),
             metrics=Metrics(), supervisor=supervisor, admission=Admission(fleet, database, settings),
             stills=stills, sharing=sharing,
+            moments=Moments(supervisor, fleet=fleet, live=live, settings=settings),
         )  # fmt: skip
         stack.push_async_callback(_finish_background, parts)
         group.create_task(supervisor.keep_adopting(), name="adopt")

@@ -167,6 +167,7 @@ class _Visit:
             raise ForbiddenError("the right to control it has ended", hint="ask for a new ticket")
         if mode is Mode.VIEW and not self._views:
             raise ForbiddenError("a right to look does not open this", hint="ask for a ticket to control")
+        found = await parts.moments.awake(found)
         require_running(found)
         return principal, mode, found, ends
 

@@ -19,6 +19,7 @@ from oriel.controller.limits import Limits
 from oriel.controller.links import Links
 from oriel.controller.live import Live
 from oriel.controller.metrics import Metrics
+from oriel.controller.moments import Moments
 from oriel.controller.passwords import Passwords
 from oriel.controller.sharing import Sharing
 from oriel.controller.sign_on import SignOn
@@ -57,6 +58,7 @@ class Parts:
     limits: Limits
     metrics: Metrics
     supervisor: Supervisor
+    moments: Moments
     admission: Admission
     stills: Stills
     sharing: Sharing

@@ -27,7 +27,7 @@ from oriel.controller.ways_out import egress_of
 from oriel.fleet import Fleet
 from oriel.host.settings import Settings
 from oriel.model.errors import LaunchError, NotFoundError, OrielError, StateError, UnavailableError
-from oriel.model.state import State, check_transition
+from oriel.model.state import TRANSITIONS, State, check_transition
 
 __all__ = ["Supervisor"]
 
@@ -35,6 +35,7 @@ RETRY_S = 2.0
 JOURNAL_LAG_S = 2.0
 _LOG = structlog.get_logger(__name__)
 _S = State
+_PAUSED = (_S.PAUSING, _S.PAUSED, _S.RESUMING, _S.RUNNING)
 
 
 @dataclass(eq=False)
@@ -44,6 +45,7 @@ class _Charge:
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     following: asyncio.Task[None] | None = None
     starting: asyncio.Task[None] | None = None
+    made: asyncio.Event = field(default_factory=asyncio.Event)  # its host has it
 
 
 class Supervisor:
@@ -93,44 +95,71 @@ class Supervisor:
     async def start(self, desktop_id: str) -> Desktop:
         """On its way when this returns. StateError unless it is stopped or failed."""
         async with self._charge(desktop_id).turn:
-            desktop = await self._get(desktop_id)
+            desktop = await self.get(desktop_id)
             if desktop.state not in (_S.STOPPED, _S.FAILED):
                 raise StateError(f"the desktop is {desktop.state}", hint=_start_hint(desktop.state))
-            await self._move(desktop_id, _S.STARTING, wanted=Wanted.RUNNING)
+            await self.move(desktop_id, _S.STARTING, wanted=Wanted.RUNNING)
         self._begin(desktop_id, self._bring_up(desktop_id))
-        return await self._get(desktop_id)
+        return await self.get(desktop_id)
 
     async def stop(self, desktop_id: str) -> Desktop:
         """Stopped when this returns; it goes on when the caller does not wait. The disk stays."""
         async with self._charge(desktop_id).turn:
-            desktop = await self._get(desktop_id)
+            desktop = await self.get(desktop_id)
             if desktop.state is _S.STOPPED:
                 return desktop
             if desktop.state is not _S.STOPPING:
                 check_transition(desktop.state, _S.STOPPING)
-                await self._move(desktop_id, _S.STOPPING, wanted=Wanted.STOPPED)
+                await self.move(desktop_id, _S.STOPPING, wanted=Wanted.STOPPED)
             self._give_up_start(desktop_id)
-        await self._wait(self._spawn(self._shut_down(desktop_id), f"stop {desktop_id}"))
-        return await self._get(desktop_id)
+        await self._wait(self.spawn(self._shut_down(desktop_id), f"stop {desktop_id}"))
+        return await self.get(desktop_id)
 
     async def delete(self, desktop_id: str) -> None:
         """Nothing is left of it when this returns; it goes on when the caller does not wait."""
-        desktop = await self._get(desktop_id)
+        desktop = await self.get(desktop_id)
         if desktop.state is not _S.DELETING:
-            await self._move(desktop_id, _S.DELETING, wanted=Wanted.DELETED)
+            await self.move(desktop_id, _S.DELETING, wanted=Wanted.DELETED)
         self._live.end_desktop(desktop_id)
         self._tickets.revoke(lambda one: one.desktop == desktop_id)
         self._give_up_start(desktop_id)
         try:
-            await self._wait(self._spawn(self._take_away(desktop_id), f"delete {desktop_id}"))
+            await self._wait(self.spawn(self._take_away(desktop_id), f"delete {desktop_id}"))
         except UnavailableError:
-            self._spawn(self._take_away_later(desktop_id), f"delete {desktop_id} later")
+            self.spawn(self._take_away_later(desktop_id), f"delete {desktop_id} later")
             raise
+
+    def turn(self, desktop_id: str) -> asyncio.Lock:
+        """Held by whoever changes that desktop."""
+        return self._charge(desktop_id).turn
+
+    async def made(self, desktop_id: str) -> None:
+        """Until its host has a new desktop, or could not make it."""
+        await self._charge(desktop_id).made.wait()
+
+    async def started(self, desktop_id: str) -> Desktop:
+        """Once a start under way has ended. LaunchError with its reason if it failed."""
+        starting = self._charge(desktop_id).starting
+        if starting is not None:
+            await asyncio.wait([starting])
+        desktop = await self.get(desktop_id)
+        if desktop.state is _S.FAILED:
+            told = desktop.error or {}
+            raise LaunchError(str(told.get("message", "it failed")), hint=str(told.get("hint", "")))
+        return desktop
+
+    async def correct(self, desktop_id: str) -> None:
+        """Make its state what its keeper says, after something that it was asked for went wrong."""
+        told = await self._fleet.keeper(desktop_id).inspect()
+        actual = State(str(told["state"]))
+        known = (await self.get(desktop_id)).state
+        if actual is not known and actual in TRANSITIONS[known]:
+            await self.move(desktop_id, actual, error=told.get("error"))
 
     async def apply_egress(self, desktop_id: str) -> None:
         """Tell the keeper what the database says now. UnavailableError if it does not take it yet."""
-        desktop = await self._get(desktop_id)
-        await self._configure(desktop)
+        desktop = await self.get(desktop_id)
+        await self.configure(desktop)
 
     # --- at the controller's start
 
@@ -139,13 +168,15 @@ class Supervisor:
 
         Raises UnavailableError while hostd does not answer.
         """
-        present = {occupant.id for occupant in await self._fleet.occupants()}
+        occupants = await self._fleet.occupants()
+        present = {occupant.id for occupant in occupants}
+        spare = {occupant.id for occupant in occupants if occupant.spare}
         known = await self._database.read(desktops.every)
         for desktop in known:
             if desktop.id in self._charges:
                 continue
             await self._take_up(desktop, desktop.id in present)
-        for stranger in sorted(present - {desktop.id for desktop in known}):
+        for stranger in sorted(present - spare - {desktop.id for desktop in known}):
             # It may belong to a database that was lost: never touched, only told.
             _LOG.warning("the host has a desktop that is not in the database", desktop=stranger)
         self.adopted.set()
@@ -166,7 +197,7 @@ class Supervisor:
     async def _take_up(self, desktop: Desktop, present: bool) -> None:
         if desktop.wanted == Wanted.DELETED:
             self._charge(desktop.id)
-            self._spawn(self._take_away_later(desktop.id), f"delete {desktop.id}")
+            self.spawn(self._take_away_later(desktop.id), f"delete {desktop.id}")
         elif present:
             self._follow(desktop.id)
         elif desktop.state is _S.CREATING:
@@ -182,10 +213,10 @@ class Supervisor:
 
     async def _met(self, desktop_id: str, told: Mapping[str, Any]) -> None:
         """A keeper answers, for the first time or again: make what it is and what we know agree."""
-        desktop = await self._get(desktop_id)
+        desktop = await self.get(desktop_id)
         if desktop.wanted == Wanted.DELETED:
             return
-        await self._configure(desktop)
+        await self.configure(desktop)
         actual = State(str(told["state"]))
         charge = self._charge(desktop_id)
         agreed = actual is desktop.state and actual is not _S.CREATING
@@ -199,30 +230,35 @@ class Supervisor:
         known = desktop.state
         if known in (_S.CREATING, _S.STARTING) and actual in (_S.CREATING, _S.STOPPED):
             self._begin(desktop.id, self._bring_up(desktop.id))
+        elif known in _PAUSED and actual in _PAUSED and actual in TRANSITIONS[known]:
+            await self.move(desktop.id, actual, message=f"found {actual}")
         elif known is _S.STOPPING and actual in (_S.RUNNING, _S.STARTING, _S.FAILED):
-            self._spawn(self._shut_down(desktop.id), f"stop {desktop.id}")
+            self.spawn(self._shut_down(desktop.id), f"stop {desktop.id}")
         elif actual is _S.RUNNING:
             for state in (_S.STARTING, _S.RUNNING):
-                if state is not (await self._get(desktop.id)).state:
-                    await self._move(desktop.id, state, message="found running")
+                if state is not (await self.get(desktop.id)).state:
+                    await self.move(desktop.id, state, message="found running")
         elif actual is _S.FAILED:
-            await self._move(desktop.id, _S.FAILED, error=told.get("error"))
+            await self.move(desktop.id, _S.FAILED, error=told.get("error"))
         elif actual in (_S.STOPPED, _S.CREATING) and known is not _S.FAILED:
-            await self._move(desktop.id, _S.STOPPED, message="found stopped")
+            await self.move(desktop.id, _S.STOPPED, message="found stopped")
 
     # --- the work, each to be begun again from any point
 
     async def _bring_up(self, desktop_id: str) -> None:
         async with self._starts:
-            desktop = await self._get(desktop_id)
+            desktop = await self.get(desktop_id)
             if desktop.state is _S.CREATING:
+                charge = self._charge(desktop_id)
                 try:
-                    await self._fleet.create(desktop.spec())
+                    await self._fleet.create(desktop.spec(), origin=desktop.begins_as)
                 except StateError:
-                    _LOG.info("the host has made it already", desktop=desktop_id)
-            await self._configure(desktop)
+                    await self._fleet.keeper(desktop_id).assign(desktop.spec())
+                finally:
+                    charge.made.set()
+            await self.configure(desktop)
             if desktop.state is _S.CREATING:
-                await self._move(desktop_id, _S.STARTING)
+                await self.move(desktop_id, _S.STARTING)
             self._follow(desktop_id)
             with self._bus.subscribe(desktop=desktop_id) as news:
                 # The journal tells it in order, and more of it; the answer only comes first.
@@ -233,12 +269,12 @@ class Supervisor:
                     await self._told_by_journal(desktop_id, news)
                     raise
                 await self._told_by_journal(desktop_id, news)
-            await self._move(desktop_id, _S.RUNNING, timings=timings)
+            await self.move(desktop_id, _S.RUNNING, timings=timings)
 
     async def _told_by_journal(self, desktop_id: str, news: Subscription) -> None:
         """Until its journal has said how the start ended, or seems to be unable to."""
         try:
-            while (await self._get(desktop_id)).state is _S.STARTING:
+            while (await self.get(desktop_id)).state is _S.STARTING:
                 if await news.next(JOURNAL_LAG_S) is None:
                     return
         except (TimeoutError, NotFoundError):
@@ -247,7 +283,7 @@ class Supervisor:
     async def _shut_down(self, desktop_id: str) -> None:
         charge = self._charge(desktop_id)
         async with charge.turn:
-            if (await self._get(desktop_id)).state is not _S.STOPPING:
+            if (await self.get(desktop_id)).state is not _S.STOPPING:
                 return
             keeper = self._fleet.keeper(desktop_id)
             try:
@@ -257,14 +293,14 @@ class Supervisor:
                 actual = State(str((await keeper.inspect())["state"]))
                 if actual not in (_S.STOPPED, _S.CREATING):
                     raise
-            await self._move(desktop_id, _S.STOPPED)
+            await self.move(desktop_id, _S.STOPPED)
 
     async def _take_away(self, desktop_id: str) -> None:
         charge = self._charge(desktop_id)
         async with charge.turn:
             try:
-                if (await self._get(desktop_id)).state is not _S.DELETING:
-                    await self._move(desktop_id, _S.DELETING, wanted=Wanted.DELETED)
+                if (await self.get(desktop_id)).state is not _S.DELETING:
+                    await self.move(desktop_id, _S.DELETING, wanted=Wanted.DELETED)
             except NotFoundError:
                 return
             if charge.following is not None:
@@ -295,7 +331,7 @@ class Supervisor:
 
     # --- small steps
 
-    async def _configure(self, desktop: Desktop) -> None:
+    async def configure(self, desktop: Desktop) -> None:
         def read(connection: Connection) -> Any:
             fresh = desktops.find(connection, desktop.id) or desktop
             return egress_of(connection, self._vault, self._settings, fresh)
@@ -303,13 +339,13 @@ class Supervisor:
         spec = await self._database.read(read)
         await self._fleet.keeper(desktop.id).configure_egress(spec)
 
-    async def _get(self, desktop_id: str) -> Desktop:
+    async def get(self, desktop_id: str) -> Desktop:
         found = await self._database.read(lambda c: desktops.find(c, desktop_id))
         if found is None:
             raise NotFoundError("this desktop is gone")
         return found
 
-    async def _move(self, desktop_id: str, state: State, **values: Any) -> Desktop:
+    async def move(self, desktop_id: str, state: State, **values: Any) -> Desktop:
         return await self._database.write(lambda t: desktops.move(t, desktop_id, state, **values))
 
     async def _fail(
@@ -356,7 +392,7 @@ class Supervisor:
         if outcome is not None:
             await self._fail(desktop_id, outcome, during=(_S.CREATING, _S.STARTING))
 
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[OrielError | None]:
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[OrielError | None]:
         return self._group.create_task(_outcome(work), name=name)
 
     async def _wait(self, task: asyncio.Task[OrielError | None]) -> None:

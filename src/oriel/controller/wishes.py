@@ -77,6 +77,33 @@ class Change(Body):
     owner: Name | None = None
 
 
+class ForkWish(Body):
+    """`snapshot`: as it was then, else as it is now. `proxy`: else the original's."""
+
+    name: Name | None = None
+    snapshot: Name | None = None
+    proxy: Name | None = None
+
+
+class SnapshotWish(Body):
+    name: Name | None = None
+
+
+class RewindWish(Body):
+    snapshot: Name
+
+
+class TemplateWish(Body):
+    """What it is for, as in a wish for a desktop."""
+
+    runtime: Literal["auto", "firecracker", "qemu", "container"] | None = None
+    image: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}(@[0-9a-f]{12})?$")] | None = None
+    vcpus: Annotated[int, _between("vcpus")] | None = None
+    memory_mib: Annotated[int, _between("memory_mib")] | None = None
+    disk_gib: Annotated[int, _between("disk_gib")] | None = None
+    screen: ScreenWish | None = None
+
+
 class TicketWish(Body):
     mode: Literal["control", "view"] = "control"
     ttl_s: Annotated[int, Field(ge=1, le=86400)] | None = None

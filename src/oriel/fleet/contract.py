@@ -29,18 +29,22 @@ class RuntimeReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Occupant:
-    """A desktop as its host finds it on disk. `alive`: its keeper answers."""
+    """A desktop as its host finds it on disk. `alive`: its keeper answers. `spare`: nobody's yet, or a
+    template's maker; `warm`: it is ready to become somebody's."""
 
     id: str
     alive: bool
+    spare: bool = False
+    warm: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Capacity:
-    """What a host has, in MiB; `vcpus` counts its processors."""
+    """What a host has, in MiB; `vcpus` counts its processors, `memory_free_mib` is what is left now."""
 
     vcpus: int
     memory_mib: int
+    memory_free_mib: int
     disk_mib: int
     disk_free_mib: int
 
@@ -56,8 +60,11 @@ class Fleet(Protocol):
 
     async def occupants(self) -> list[Occupant]: ...
 
-    async def create(self, spec: DesktopSpec) -> None:
-        """Once this returns its keeper answers; the machine is not started. StateError if it exists."""
+    async def create(self, spec: DesktopSpec, *, origin: tuple[str, str] | None = None) -> None:
+        """Once this returns its keeper answers; the machine is not started. StateError if it exists.
+
+        `origin`: the desktop and the snapshot of it that the new one begins as.
+        """
         ...
 
     async def remove(self, desktop_id: str) -> None:
@@ -74,6 +81,14 @@ class Fleet(Protocol):
 
     def build_image(self, recipe: str) -> AsyncIterator[Mapping[str, Any]]:
         """Each line of progress; the last one has `done` and `image`."""
+        ...
+
+    async def templates(self) -> list[dict[str, Any]]: ...
+
+    async def delete_template(self, template_id: str) -> None: ...
+
+    def build_template(self, spec: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
+        """`spec`: image, runtime and sizes. Each line of progress; the last has `done` and `template`."""
         ...
 
     async def checks(self) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import Any
 from oriel.model import wire
 from oriel.model.egress import EgressSpec
 from oriel.model.events import Event
+from oriel.model.spec import DesktopSpec
 
 __all__ = ["Keeper"]
 
@@ -40,6 +41,39 @@ class Keeper:
 
     async def stop(self, *, deadline_s: float) -> None:
         await self._ask("stop", {"deadline_s": deadline_s}, deadline_s=deadline_s + MARGIN_S)
+
+    async def pause(self, *, deadline_s: float) -> dict[str, Any]:
+        """`{seconds, bytes?, frozen}` once it is paused. After an error it runs on."""
+        return await self._ask("pause", deadline_s=deadline_s)
+
+    async def resume(self, *, deadline_s: float) -> dict[str, float]:
+        """Its timings, once it goes on. After an error it is paused still, or failed: `inspect` tells."""
+        answer = await self._ask("resume", {"deadline_s": deadline_s}, deadline_s=deadline_s + MARGIN_S)
+        return {str(step): float(seconds) for step, seconds in answer.get("timings", {}).items()}
+
+    async def snapshot(self, name: str, *, deadline_s: float) -> dict[str, Any]:
+        """`{name, seconds, stood_still_s}` once it is kept."""
+        return await self._ask("snapshot", {"name": name}, deadline_s=deadline_s)
+
+    async def snapshots(self) -> list[dict[str, Any]]:
+        """`{name, at, bytes, seconds}` each, newest first."""
+        return list((await self._ask("snapshots"))["snapshots"])
+
+    async def delete_snapshot(self, name: str) -> None:
+        await self._ask("delete_snapshot", {"name": name}, deadline_s=60)
+
+    async def rewind(self, name: str, *, deadline_s: float) -> None:
+        """Afterwards it is stopped, and a start goes on from the snapshot."""
+        await self._ask("rewind", {"name": name}, deadline_s=deadline_s)
+
+    async def warm(self, *, deadline_s: float) -> dict[str, float]:
+        """Made ready ahead, to be assigned and started. After an error nothing of it runs."""
+        answer = await self._ask("warm", {"deadline_s": deadline_s}, deadline_s=deadline_s + MARGIN_S)
+        return {str(step): float(seconds) for step, seconds in answer.get("timings", {}).items()}
+
+    async def assign(self, spec: DesktopSpec) -> None:
+        """Give one that has not started its name and session."""
+        await self._ask("assign", {"spec": spec.to_json()})
 
     async def console(self, size: int) -> str:
         """The last `size` bytes of the machine's console."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from oriel.fleet.contract import Capacity, Occupant, RuntimeReport
@@ -56,16 +57,26 @@ class LocalHost:
         return Capacity(
             vcpus=os.cpu_count() or 1,
             memory_mib=os.sysconf("SC_PHYS_PAGES") * page >> 20,
+            memory_free_mib=_memory_available_mib(),
             disk_mib=disk.f_blocks * disk.f_frsize >> 20,
             disk_free_mib=disk.f_bavail * disk.f_frsize >> 20,
         )
 
     async def occupants(self) -> list[Occupant]:
         answer = await self._ask("list")
-        return [Occupant(id=str(one["id"]), alive=bool(one.get("alive"))) for one in answer["desktops"]]
+        return [
+            Occupant(
+                id=str(one["id"]), alive=bool(one.get("alive")),
+                spare=bool(one.get("spare")), warm=bool(one.get("warm")),
+            )
+            for one in answer["desktops"]
+        ]  # fmt: skip
 
-    async def create(self, spec: DesktopSpec) -> None:
-        await self._ask("create", {"spec": spec.to_json()}, deadline_s=WORK_DEADLINE_S)
+    async def create(self, spec: DesktopSpec, *, origin: tuple[str, str] | None = None) -> None:
+        args: dict[str, Any] = {"spec": spec.to_json()}
+        if origin is not None:
+            args["origin"] = {"desktop": origin[0], "snapshot": origin[1]}
+        await self._ask("create", args, deadline_s=WORK_DEADLINE_S)
 
     async def remove(self, desktop_id: str) -> None:
         await self._ask("remove", {"id": desktop_id}, deadline_s=WORK_DEADLINE_S)
@@ -76,8 +87,20 @@ class LocalHost:
     async def delete_image(self, image_id: str) -> None:
         await self._ask("image_delete", {"id": image_id}, deadline_s=WORK_DEADLINE_S)
 
-    async def build_image(self, recipe: str) -> AsyncIterator[Mapping[str, Any]]:
-        stream = await wire.open_stream(self._hostd, "image_build", {"recipe": recipe})
+    async def templates(self) -> list[dict[str, Any]]:
+        return list((await self._ask("templates"))["templates"])
+
+    async def delete_template(self, template_id: str) -> None:
+        await self._ask("template_delete", {"id": template_id}, deadline_s=WORK_DEADLINE_S)
+
+    def build_image(self, recipe: str) -> AsyncIterator[Mapping[str, Any]]:
+        return self._lines("image_build", {"recipe": recipe})
+
+    def build_template(self, spec: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
+        return self._lines("template_build", {"spec": dict(spec)})
+
+    async def _lines(self, verb: str, args: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
+        stream = await wire.open_stream(self._hostd, verb, args)
         try:
             while True:
                 async with asyncio.timeout(BUILD_SILENCE_S):
@@ -102,3 +125,11 @@ class LocalHost:
             raise UnavailableError(
                 f"this host's service does not answer: {error.message}", hint=HINT, code="host_unavailable"
             ) from error
+
+
+def _memory_available_mib() -> int:
+    """What can be given to programs without taking it from others (proc(5), MemAvailable)."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) >> 10
+    return 0

@@ -8,7 +8,7 @@ from pathlib import Path
 from oriel.host import process
 from oriel.model.errors import Fault, HostError, InvalidError, LaunchError, NoSpaceError
 
-__all__ = ["RESERVE_BYTES", "make_disk"]
+__all__ = ["RESERVE_BYTES", "copy_disk", "make_disk"]
 
 RESERVE_BYTES = 2 << 30  # what we never take from the host's file system
 DEADLINE_S = 120
@@ -45,6 +45,27 @@ async def make_disk(template: Path, disk: Path, *, size_gib: int) -> None:
         _check_space(template, disk.parent)  # a full disk is the likeliest reason, and has its own error
         if isinstance(error, OSError):
             raise LaunchError(f"the disk {disk} could not be made: {error.strerror}") from error
+        raise
+    finally:
+        torn.unlink(missing_ok=True)
+
+
+async def copy_disk(source: Path, target: Path) -> None:
+    """An independent copy of a disk that nobody writes to meanwhile; its holes stay holes.
+
+    Appears whole or not at all, in the place of what may be there. Raises NoSpaceError, LaunchError.
+    """
+    torn = target.with_name(f".{target.name}.new")
+    torn.unlink(missing_ok=True)
+    try:
+        # cp looks for holes by SEEK_HOLE, and lets the kernel copy between (coreutils 9).
+        await process.run(
+            ["cp", "--reflink=auto", "--sparse=auto", "--", source, torn], deadline_s=DEADLINE_S
+        )
+        torn.chmod(0o600)
+        torn.rename(target)
+    except LaunchError:
+        _check_space(source, target.parent)
         raise
     finally:
         torn.unlink(missing_ok=True)

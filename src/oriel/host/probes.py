@@ -9,12 +9,21 @@ from typing import Any
 from oriel.host.layout import Home
 from oriel.host.records import read_json, write_json
 
-__all__ = ["boot_id", "read_probes", "write_probes"]
+__all__ = ["boot_id", "cpu_model", "read_probes", "write_probes"]
 
 
 def boot_id() -> str:
     """Changes whenever the host starts: processes and proofs recorded under another one are void."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def cpu_model() -> str:
+    """The host's processor as it names itself, with the microcode: what a guest may see of it."""
+    fields: dict[str, str] = {}
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        key, _, value = line.partition(":")
+        fields.setdefault(key.strip(), value.strip())
+    return " ".join(fields.get(key, "") for key in ("model name", "stepping", "microcode")).strip()
 
 
 def read_probes(home: Home) -> tuple[str, dict[str, dict[str, Any]]]:

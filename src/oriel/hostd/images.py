@@ -9,6 +9,7 @@ from typing import Any
 
 from oriel.host.layout import Home
 from oriel.host.records import read_json
+from oriel.hostd.templates import delete_template, list_templates
 from oriel.model.errors import Fault, InvalidError, NotFoundError, StateError
 from oriel.model.spec import IMAGE_ID, NAME
 
@@ -72,6 +73,9 @@ async def delete_image(home: Home, image_id: object) -> None:
     # Out of sight first: an image that is half deleted must not be found by a create.
     doomed = directory.with_name(f".{image_id}.deleted")
     directory.rename(doomed)
+    for template in await asyncio.to_thread(list_templates, home):
+        if template["image"] == image_id:
+            await delete_template(home, str(template["id"]))
     await asyncio.to_thread(shutil.rmtree, doomed)
 
 

@@ -6,23 +6,25 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 import oriel
 from oriel.host.accounts import Account
-from oriel.host.layout import Home
+from oriel.host.layout import DesktopPaths, Home
+from oriel.host.records import read_json
 from oriel.hostd.creation import create
 from oriel.hostd.images import build_image, delete_image, list_images
 from oriel.hostd.keepers import Keepers
 from oriel.hostd.removal import clear_desktop, desktop_ids, end_desktop, erase_directory, sweep
 from oriel.hostd.runtimes import Runtimes
+from oriel.hostd.templates import builder_spec, delete_template, list_templates, make
 from oriel.keeper.journal import read_ledger
 from oriel.keeper.server import DriverOf
 from oriel.model import wire
 from oriel.model.errors import Fault, InvalidError, LaunchError, OrielError
-from oriel.model.spec import DesktopSpec, check_desktop_id
+from oriel.model.spec import DesktopSpec, check_desktop_id, check_name
 from oriel.model.state import State
 
 __all__ = ["Verbs"]
@@ -55,6 +57,7 @@ class Verbs:
         self._group = group
         self._busy: dict[str, asyncio.Lock] = {}
         self._building = asyncio.Lock()
+        self._making = asyncio.Lock()
 
     def handlers(self) -> dict[str, wire.Handler]:
         names = (
@@ -67,6 +70,9 @@ class Verbs:
             "images",
             "image_build",
             "image_delete",
+            "templates",
+            "template_build",
+            "template_delete",
             "doctor",
         )
         return {name: getattr(self, name) for name in names}
@@ -82,8 +88,9 @@ class Verbs:
         if not isinstance(given, Mapping):
             raise InvalidError.of([Fault("spec", "must be an object")])
         spec = DesktopSpec.from_json(given)
+        origin = _origin(call.args)
         async with self._alone(spec.id):
-            await create(self._home, spec, self._account, self._keepers)
+            await create(self._home, spec, self._account, self._keepers, origin=origin)
         return {"id": spec.id}
 
     async def list(self, _call: wire.Call) -> dict[str, Any]:
@@ -112,18 +119,23 @@ class Verbs:
         return {"images": await asyncio.to_thread(list_images, self._home)}
 
     async def image_build(self, call: wire.Call) -> None:
-        lines: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         async with self._building:
-            build = asyncio.create_task(build_image(self._home, call.args.get("recipe"), lines.put_nowait))
-            build.add_done_callback(lambda _: lines.put_nowait({"done": True}))
-            try:
-                await call.answer({})
-                while not (line := await lines.get()).get("done"):
-                    await wire.write_line(call.writer, line)
-                await wire.write_line(call.writer, _last_line(build))
-            finally:
-                build.cancel()
-                await asyncio.gather(build, return_exceptions=True)
+            await _stream_work(
+                call, lambda tell: build_image(self._home, call.args.get("recipe"), tell), "image"
+            )
+
+    async def templates(self, _call: wire.Call) -> dict[str, Any]:
+        return {"templates": await asyncio.to_thread(list_templates, self._home)}
+
+    async def template_build(self, call: wire.Call) -> None:
+        given = call.args.get("spec")
+        spec = builder_spec(given if isinstance(given, Mapping) else {})
+        async with self._making:
+            await _stream_work(call, lambda tell: self._make_template(spec, tell), "template")
+
+    async def template_delete(self, call: wire.Call) -> dict[str, Any]:
+        await delete_template(self._home, str(call.args.get("id", "")))
+        return {}
 
     async def image_delete(self, call: wire.Call) -> dict[str, Any]:
         await delete_image(self._home, call.args.get("id"))
@@ -148,6 +160,15 @@ class Verbs:
                 _LOG.info("%s is gone", desktop_id)
             except (OrielError, OSError):
                 _LOG.exception("the directory of %s stays until it is removed or swept", desktop_id)
+
+    async def _make_template(self, spec: DesktopSpec, tell: Callable[[dict[str, Any]], None]) -> str:
+        async with self._alone(spec.id):
+            await create(self._home, spec, self._account, self._keepers)
+        try:
+            return await make(self._home, spec, tell)
+        finally:
+            work = self._group.create_task(self._remove(spec.id), name=f"remove {spec.id}")
+            await asyncio.shield(work)
 
     async def _remove(self, desktop_id: str) -> OrielError | None:
         """By the keeper's own delete if it can, and then what is left of it and by it, by hand."""
@@ -179,7 +200,9 @@ class Verbs:
                 try:
                     connect = wire.unix(paths.keeper_socket)
                     state = (await wire.call(connect, "hello", {}, deadline_s=HELLO_DEADLINE_S))["state"]
-                    if state in (State.STARTING, State.RUNNING):
+                    # One whose memory is on the disk needs nothing: it is paused still when hostd is back.
+                    frozen = state == State.PAUSED and not paths.paused.exists()
+                    if frozen or state in (State.STARTING, State.RUNNING):
                         args = {"deadline_s": STOP_DEADLINE_S}
                         await wire.call(connect, "stop", args, deadline_s=STOP_DEADLINE_S + 10)
                 except OrielError as error:
@@ -202,13 +225,16 @@ class Verbs:
                 hello = await wire.call(
                     wire.unix(paths.keeper_socket), "hello", {}, deadline_s=HELLO_DEADLINE_S
                 )
-                return {"id": desktop_id, "alive": True, "state": hello["state"], "keeper_pid": process.pid}
+                return {
+                    "id": desktop_id, "alive": True, "state": hello["state"], "keeper_pid": process.pid,
+                    "warm": hello.get("warm", False), "spare": _is_spare(paths),
+                }  # fmt: skip
             except OrielError as error:
                 _LOG.warning("the keeper of %s does not answer: %s", desktop_id, error)
         state = (await asyncio.to_thread(read_ledger, paths.journal)).state
         return {
             "id": desktop_id, "alive": False, "state": str(state),
-            "keeper_pid": process.pid if process else None,
+            "keeper_pid": process.pid if process else None, "warm": False, "spare": _is_spare(paths),
         }  # fmt: skip
 
     def _in_creation(self, desktop_id: str) -> bool:
@@ -225,16 +251,50 @@ class Verbs:
                 del self._busy[desktop_id]
 
 
+def _is_spare(paths: DesktopPaths) -> bool:
+    return bool((read_json(paths.spec) or {}).get("spare"))
+
+
 def _id(args: Mapping[str, Any]) -> str:
     value = args.get("id")
     return check_desktop_id(value if isinstance(value, str) else "")
 
 
-def _last_line(build: asyncio.Task[str]) -> dict[str, Any]:
-    error = build.exception()
+def _origin(args: Mapping[str, Any]) -> tuple[str, str] | None:
+    given = args.get("origin")
+    if given is None:
+        return None
+    if not isinstance(given, Mapping) or set(given) != {"desktop", "snapshot"}:
+        raise InvalidError.of([Fault("origin", "must be {desktop, snapshot}")])
+    return check_desktop_id(str(given["desktop"])), check_name(str(given["snapshot"]), "snapshot")
+
+
+async def _stream_work(
+    call: wire.Call, work: Callable[[Callable[[dict[str, Any]], None]], Awaitable[str]], what: str
+) -> None:
+    """Lines of progress; the last one has `done`, and what was made under the name `what`, or the error."""
+    lines: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+
+    async def run() -> str:
+        return await work(lines.put_nowait)
+
+    making = asyncio.create_task(run())
+    making.add_done_callback(lambda _: lines.put_nowait({"done": True}))
+    try:
+        await call.answer({})
+        while not (line := await lines.get()).get("done"):
+            await wire.write_line(call.writer, line)
+        await wire.write_line(call.writer, _last_line(making, what))
+    finally:
+        making.cancel()
+        await asyncio.gather(making, return_exceptions=True)
+
+
+def _last_line(making: asyncio.Task[str], what: str) -> dict[str, Any]:
+    error = making.exception()
     if error is None:
-        return {"phase": "done", "message": "the image is there", "done": True, "image": build.result()}
+        return {"phase": "done", "message": f"the {what} is there", "done": True, what: making.result()}
     if not isinstance(error, OrielError):
-        _LOG.error("building the image failed", exc_info=error)
-        error = OrielError("building the image failed unexpectedly", hint="hostd.log has the details")
+        _LOG.error("making the %s failed", what, exc_info=error)
+        error = OrielError(f"making the {what} failed unexpectedly", hint="hostd.log has the details")
     return {"phase": "failed", "message": error.message, "done": True, "error": error.to_wire()}

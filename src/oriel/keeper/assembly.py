@@ -15,18 +15,31 @@ from oriel.host.namespaces import NetnsSockets, netns_mounted
 from oriel.host.occupants import end_occupants
 from oriel.host.process import ProcessId, end
 from oriel.host.slots import process_uid
+from oriel.host.template import TemplateKey
 from oriel.keeper.access import AccessLog
 from oriel.keeper.gateway import Gateway
 from oriel.keeper.guest import Announcements, Guest
 from oriel.keeper.journal import Journal
+from oriel.keeper.origin import Origin
 from oriel.keeper.undo import UndoStack
-from oriel.machine.driver import Driver, ImageFiles, Machine, MachineSpec
+from oriel.machine.driver import Driver, ImageFiles, Machine, MachineSpec, Restoring
 from oriel.model.egress import EgressSpec
 from oriel.model.errors import LaunchError, OrielError, UnavailableError
 from oriel.model.spec import DesktopSpec
 from oriel.network.link import link_of, make_link, open_gateway_sockets, remove_link
 
-__all__ = ["WINDOWS", "Assembly", "Plan", "Steps", "adopt", "assemble", "dismantle"]
+__all__ = [
+    "WINDOWS",
+    "Assembly",
+    "Plan",
+    "Steps",
+    "adopt",
+    "assemble",
+    "dismantle",
+    "personalise",
+    "wake",
+    "while_alive",
+]
 
 WINDOWS = ("terminal", "browser")
 LAST_WORDS_S = 0.5  # from a lost connection to the end of its machine
@@ -41,6 +54,7 @@ HINTS = {
     "agent": "the guest did not get as far as its agent: console.log shows where it stands",
     "identity": "the agent runs but does not answer: see `systemctl status oriel-agent` in console.log",
     "windows": "the guest is up but its screen is not: the units xvfb, desktop or the browser fail",
+    "clock": "the guest does not answer after its pause: stop it, and start it from its disk",
 }
 
 
@@ -64,6 +78,12 @@ class Plan:
         """Of the gateway and of a VMM."""
         return process_uid(self.slot)
 
+    async def key(self) -> TemplateKey | None:
+        """What a moment of this desktop must have been saved under; None if its runtime keeps none."""
+        if not isinstance(self.driver, Restoring):
+            return None
+        return TemplateKey.of(self.spec, await self.driver.engine(self.machine_spec))
+
     @property
     def machine_spec(self) -> MachineSpec:
         spec, paths = self.spec, self.paths
@@ -77,12 +97,16 @@ class Plan:
 
 @dataclass(frozen=True)
 class Assembly:
-    """A machine with its way out and its guest. `undo` takes all of it away again."""
+    """A machine with its way out and its guest. `undo` takes all of it away again.
+
+    `own`: it went on from a moment of its own, and knows who it is.
+    """
 
     machine: Machine
     gateway: Gateway
     guest: Guest
     undo: UndoStack
+    own: bool = False
 
 
 class Steps:
@@ -119,8 +143,13 @@ class Steps:
         )
 
 
-async def assemble(plan: Plan, egress: EgressSpec, steps: Steps, undo: UndoStack) -> Assembly:
-    """Bring a desktop up from its disk to two painted windows. On any error the caller unwinds `undo`."""
+async def assemble(
+    plan: Plan, egress: EgressSpec, steps: Steps, undo: UndoStack, *, origin: Origin | None = None
+) -> Assembly:
+    """Bring a desktop's machine up, until its agent answers. On any error the caller unwinds `undo`.
+
+    `origin`: the moment it begins at instead of a boot.
+    """
     spec, driver, machine_spec = plan.spec, plan.driver, plan.machine_spec
     async with steps.step("link"):
         undo.push("link", lambda: remove_link(spec.id))
@@ -128,29 +157,47 @@ async def assemble(plan: Plan, egress: EgressSpec, steps: Steps, undo: UndoStack
     async with steps.step("disk"):
         # The machine's remains first: after a kill -9 of machine and keeper its mounts may still stand.
         await driver.release(machine_spec)
-        await driver.prepare_disk(machine_spec)
+        if origin is not None:
+            await origin.prepare_disk(machine_spec.disk)
+        else:
+            await driver.prepare_disk(machine_spec)
     async with steps.step("gateway"):
         guest, gateway, announcements = await _open_network(plan, egress, undo)
     async with steps.step("machine"):
         undo.push("machine", lambda: _clear_machine(plan))
-        machine = await driver.start(machine_spec)
+        machine = await (driver.start(machine_spec) if origin is None else origin.restore(machine_spec))
         undo.push("machine process", machine.kill)
         plan.journal.record(
             "machine.started",
             record=dict(machine.record),
             runtime=str(spec.runtime),
             isolation=str(machine.isolation),
+            origin=None if origin is None else origin.name,
         )
+        if origin is not None:
+            await origin.go_on(machine)
     async with steps.step("agent"):
-        await _while_alive(machine, announcements.wait())
+        # One that is restored announced itself before the moment was taken.
+        await while_alive(machine, announcements.wait() if origin is None else guest.answer(steps.left_s))
         # Started before the machine; here at the latest it must be there.
         await gateway.ready()
+    return Assembly(machine, gateway, guest, undo, own=origin is not None and origin.own)
+
+
+async def personalise(plan: Plan, assembly: Assembly, steps: Steps) -> None:
+    """Make the desktop that runs there this desktop, and wait for two painted windows."""
+    machine, guest = assembly.machine, assembly.guest
     async with steps.step("identity"):
-        await _while_alive(machine, guest.personalise(spec, deadline_s=steps.left_s))
+        await while_alive(machine, guest.personalise(plan.spec, deadline_s=steps.left_s))
     async with steps.step("windows"):
         # A little less than is left: the guest knows better than we which window is missing.
-        await _while_alive(machine, guest.wait_ready(WINDOWS, deadline_s=steps.left_s * 0.95))
-    return Assembly(machine, gateway, guest, undo)
+        await while_alive(machine, guest.wait_ready(WINDOWS, deadline_s=steps.left_s * 0.95))
+
+
+async def wake(assembly: Assembly, steps: Steps) -> None:
+    """Tell a desktop that went on after a pause what time it is."""
+    async with steps.step("clock"):
+        await while_alive(assembly.machine, assembly.guest.wake(deadline_s=steps.left_s))
 
 
 async def adopt(plan: Plan, record: Mapping[str, Any], undo: UndoStack) -> Assembly | None:
@@ -226,7 +273,7 @@ async def _clear_machine(plan: Plan) -> None:
     plan.journal.record("machine.gone", must_write=False)
 
 
-async def _while_alive(machine: Machine, work: Coroutine[Any, Any, T]) -> T:
+async def while_alive(machine: Machine, work: Coroutine[Any, Any, T]) -> T:
     """`work`'s result; LaunchError as soon as the machine ends before it is done."""
     doing, ending = asyncio.ensure_future(work), asyncio.ensure_future(machine.wait())
     try:

@@ -8,25 +8,36 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from oriel.host.probes import boot_id
 from oriel.host.process import tail
-from oriel.keeper.assembly import Assembly, Plan, Steps, adopt, assemble, dismantle
+from oriel.host.threads import in_thread
+from oriel.keeper.assembly import Assembly, Plan, Steps, adopt, dismantle, personalise, wake
+from oriel.keeper.beginning import begin, make_template, warm
 from oriel.keeper.gateway import Gateway
 from oriel.keeper.guest import Guest
+from oriel.keeper.moments import erase
+from oriel.keeper.origin import return_to, unspend
 from oriel.keeper.undo import Problem, UndoStack
-from oriel.machine.driver import Exit
+from oriel.machine.driver import Exit, Halting
 from oriel.model.egress import EgressSpec
 from oriel.model.errors import LaunchError, OrielError, StateError, UnavailableError
 from oriel.model.state import State, check_transition
 
-__all__ = ["Desktop"]
+__all__ = ["Desktop", "outcome_of", "require", "unexpected"]
 
 CONSOLE_BYTES, CONSOLE_LINES = 4000, 20  # of the console's end, in the error of a failed desktop
+WAKE_DEADLINE_S = 60
 GUEST_SHARE = 0.6  # of a stop's deadline for the guest's own shutdown, the rest for the machine's ladder
 _LOG = logging.getLogger(__name__)
 _S = State
+
+
+class HasState(Protocol):
+    @property
+    def state(self) -> State: ...
+
 
 Verb = TypeVar("Verb", bound=Callable[..., Coroutine[Any, Any, Any]])
 
@@ -36,7 +47,7 @@ def require(*states: State) -> Callable[[Verb], Verb]:
 
     def decorate(verb: Verb) -> Verb:
         @functools.wraps(verb)
-        async def checked(self: Desktop, *args: Any, **kwargs: Any) -> Any:
+        async def checked(self: HasState, *args: Any, **kwargs: Any) -> Any:
             if self.state not in states:
                 raise StateError(
                     f"the desktop is {self.state}: it cannot {verb.__name__} now",
@@ -57,13 +68,13 @@ class Desktop:
         self.egress = EgressSpec()
         self.gone = asyncio.Event()  # deleted: the keeper may exit
         self._journal = plan.journal
-        self._undo = UndoStack()
-        self._assembly: Assembly | None = None
+        self.undo = UndoStack()
+        self.assembly: Assembly | None = None
         self._watch: asyncio.Task[None] | None = None
         self._starting: asyncio.Task[OrielError | None] | None = None
         self._deleting: asyncio.Task[OrielError | None] | None = None
         # Held while things are made or taken away, so that a start waits for the clean-up before it.
-        self._building = asyncio.Lock()
+        self.building = asyncio.Lock()
 
     @property
     def state(self) -> State:
@@ -72,18 +83,18 @@ class Desktop:
     @property
     def guest(self) -> Guest:
         """StateError unless there is a guest to talk to."""
-        if self._assembly is None:
+        if self.assembly is None:
             raise StateError(
                 f"the desktop is {self.state}: nothing answers in it", hint="start it first (`oriel start`)"
             )
-        return self._assembly.guest
+        return self.assembly.guest
 
     @property
     def gateway(self) -> Gateway:
         """StateError unless there is one."""
-        if self._assembly is None:
+        if self.assembly is None:
             raise StateError(f"the desktop is {self.state}: it has no gateway", hint="start it first")
-        return self._assembly.gateway
+        return self.assembly.gateway
 
     async def recover(self) -> None:
         """Take up what the journal says a former keeper left: adopt its machine or clear everything away."""
@@ -91,22 +102,54 @@ class Desktop:
         same_boot = ledger.boot_id == boot_id()
         was, gone, record = ledger.state, ledger.gone, (ledger.machine or {}).get("record")
         self._journal.record("keeper.started", slot=self.plan.slot, boot_id=boot_id())
-        if was in (_S.CREATING, _S.STOPPED):
+        kept = self.plan.paths.paused.exists()
+        if (
+            (was is _S.STOPPED and ledger.rewinding is None)
+            or (was is _S.CREATING and record is None)
+            or (was is _S.PAUSED and kept)
+        ):
             return
-        if was is _S.RUNNING and record is not None and same_boot:
-            await self._readopt(record)
+        if record is not None and same_boot and await self._take_up(was, record, kept=kept):
             return
         problems = await self._clear(record)
+        if ledger.rewinding is not None and self.plan.paths.snapshot(ledger.rewinding).exists():
+            await return_to(self.plan.paths, ledger.rewinding)
+            self._journal.record("rewind.done", name=ledger.rewinding)
+        kept = self.plan.paths.paused.exists()
         why = "the keeper was killed" if same_boot else "the host restarted"
         if gone or was is _S.DELETING:
             await self._finish_delete(problems)
-        elif was is _S.STOPPING or (was is _S.RUNNING and not same_boot):
-            self._become(_S.STOPPED, reason=why)
-        elif was is not _S.FAILED:
+        elif was in (_S.PAUSING, _S.RESUMING) and kept:
+            self.become(_S.PAUSED, reason=why)
+        elif was is _S.STOPPING or (was in (_S.RUNNING, _S.PAUSED) and not same_boot):
+            self.become(_S.STOPPED, reason=why)
+        elif was is _S.CREATING:
+            self.plan.paths.disk_image.unlink(missing_ok=True)
+        elif was not in (_S.FAILED, _S.STOPPED):
             error = LaunchError(
                 f"{why} while the desktop was {was}", hint="start it again", code="interrupted"
             )
-            self._fail(error, problems=problems)
+            self.fail(error, problems=problems)
+
+    async def _take_up(self, was: State, record: dict[str, Any], *, kept: bool) -> bool:
+        """Adopt a machine that lives, if it is to live on. False: all of it is to be cleared away."""
+        if was is _S.RUNNING or (was is _S.PAUSED and not kept):
+            await self._readopt(record)
+            return True
+        if was not in (_S.PAUSING, _S.RESUMING, _S.STARTING) or kept:
+            return False
+        machine = await self.plan.driver.adopt(self.plan.machine_spec, record)
+        await unspend(self.plan.paths, machine)
+        if machine is None or was is _S.STARTING or self.plan.paths.paused.exists():
+            return False
+        # Its memory is nowhere but in the machine: what was begun is given up, or brought to its end.
+        await self._readopt(record)
+        if self.assembly is not None:
+            if isinstance(self.assembly.machine, Halting):
+                await self.assembly.machine.go_on()
+            await wake(self.assembly, Steps(self._journal, WAKE_DEADLINE_S))
+            self.become(_S.RUNNING, reason="the keeper was killed")
+        return True
 
     @require(_S.CREATING, _S.STOPPED, _S.FAILED)
     async def start(self, deadline_s: float) -> dict[str, float]:
@@ -114,19 +157,52 @@ class Desktop:
 
         On failure everything started has been stopped and the state is `failed`; the error is raised.
         """
-        self._become(_S.STARTING)
+        self.become(_S.STARTING)
         self._starting = self.plan.group.create_task(self._start(deadline_s), name="start")
-        await _outcome(self._starting)
+        await outcome_of(self._starting)
         return dict(self._journal.ledger.timings)
 
-    @require(_S.STARTING, _S.RUNNING, _S.FAILED)
+    @require(_S.PAUSED)
+    async def resume(self, deadline_s: float) -> dict[str, float]:
+        """Let it go on where it stood; its timings in seconds. On failure it is `paused` still, unless its
+        memory is spent: then `failed`, and to be started from its disk.
+        """
+        self.become(_S.RESUMING)
+        self._starting = self.plan.group.create_task(self._start(deadline_s), name="resume")
+        await outcome_of(self._starting)
+        return dict(self._journal.ledger.timings)
+
+    @require(_S.CREATING)
+    async def warm(self, deadline_s: float) -> dict[str, float]:
+        """Bring up a machine that waits for a name; `start` goes on from there. On failure nothing runs."""
+        await self._beforehand("warm", self._warm, deadline_s)
+        return dict(self._journal.ledger.timings)
+
+    @require(_S.CREATING)
+    async def make_template(self, deadline_s: float) -> dict[str, Any]:
+        """Boot, and keep the ready desktop as the template of its kind; nothing runs afterwards."""
+        kept: dict[str, Any] = {}
+
+        async def make(steps: Steps) -> None:
+            made = await make_template(self.plan, steps, self.undo)
+            kept.update(template=made.name, bytes=made.bytes_own)
+            await self.undo.unwind()
+
+        await self._beforehand("template", make, deadline_s)
+        return kept
+
+    @property
+    def is_warm(self) -> bool:
+        return self.state is _S.CREATING and self.assembly is not None
+
+    @require(_S.STARTING, _S.RUNNING, _S.PAUSED, _S.FAILED)
     async def stop(self, deadline_s: float) -> None:
         """Shut it down, by its own agent first; a start under way is given up. The disk stays.
 
         Raises LaunchError if something could not be taken away; the state is `failed` then.
         """
-        self._become(_S.STOPPING)
-        await _outcome(self.plan.group.create_task(self._stop(deadline_s), name="stop"))
+        self.become(_S.STOPPING)
+        await outcome_of(self.plan.group.create_task(self._stop(deadline_s), name="stop"))
 
     async def delete(self) -> None:
         """Take everything away, whatever the state; a start or stop under way is cut short or awaited.
@@ -135,19 +211,19 @@ class Desktop:
         could not be taken away; the state is `failed` then.
         """
         if self._deleting is None or (self._deleting.done() and self.state is not _S.DELETING):
-            self._become(_S.DELETING)
+            self.become(_S.DELETING)
             self._deleting = self.plan.group.create_task(self._delete(), name="delete")
-        await _outcome(self._deleting)
+        await outcome_of(self._deleting)
 
     async def configure_egress(self, spec: EgressSpec) -> None:
         """Kept in memory for every later start, and in force at once where a gateway runs."""
-        if self._assembly is not None:
-            await self._assembly.gateway.configure(spec)
+        if self.assembly is not None:
+            await self.assembly.gateway.configure(spec)
         self.egress = spec
 
     async def inspect(self) -> dict[str, Any]:
         """The desktop as it is now; see docs/internals.md."""
-        ledger, assembly = self._journal.ledger, self._assembly
+        ledger, assembly = self._journal.ledger, self.assembly
         about: dict[str, Any] = {
             "id": self.plan.spec.id, "spec": self.plan.spec.to_json(), "state": str(self.state),
             "seq": ledger.seq, "timings": dict(ledger.timings),
@@ -168,22 +244,56 @@ class Desktop:
 
     async def leave(self) -> None:
         """Before the keeper exits: give up a start under way; a running machine stays for the next keeper."""
+        if self.state is _S.RESUMING and self._starting is not None:
+            await asyncio.wait([self._starting])  # given up, it could cost the memory
         await self._settle()
-        if self._assembly is not None:
-            await self._assembly.gateway.close()
+        if self.is_warm:
+            await self.undo.unwind()
+        elif self.assembly is not None:
+            await self.assembly.gateway.close()
 
     # --- the work behind the verbs; each returns the error instead of raising it into the task group
 
     async def _start(self, deadline_s: float) -> OrielError | None:
+        async def start(steps: Steps) -> None:
+            assembly, self.assembly = self.assembly, None
+            if assembly is None:
+                assembly = await begin(self.plan, self.egress, steps, self.undo)
+            elif isinstance(assembly.machine, Halting):
+                await assembly.machine.go_on()  # it was warm, or frozen
+            if self.state is _S.RESUMING and (assembly.own or assembly is frozen):
+                await wake(assembly, steps)
+            else:
+                await personalise(self.plan, assembly, steps)
+            if self.egress is not assembly.gateway.spec:
+                await assembly.gateway.configure(self.egress)
+            self.assembly = assembly
+            told = "resumed" if self.state is _S.RESUMING else "total"
+            self.become(_S.RUNNING, **{told: steps.elapsed_s})
+            self._look_after(assembly)
+
+        frozen = self.assembly if self.state is _S.RESUMING else None
+        return await self._attempt(start, deadline_s)
+
+    async def _warm(self, steps: Steps) -> None:
+        self.assembly = await warm(self.plan, steps, self.undo)
+        self._look_after(self.assembly)
+
+    async def _beforehand(
+        self, name: str, work: Callable[[Steps], Coroutine[Any, Any, None]], deadline_s: float
+    ) -> None:
+        self._starting = self.plan.group.create_task(self._attempt(work, deadline_s), name=name)
+        await outcome_of(self._starting)
+
+    async def _attempt(
+        self, work: Callable[[Steps], Coroutine[Any, Any, None]], deadline_s: float
+    ) -> OrielError | None:
+        """Do `work` within its deadline, or take away whatever it has made, and say why."""
         steps = Steps(self._journal, deadline_s)
-        async with self._building:
+        async with self.building:
             try:
                 async with asyncio.timeout(deadline_s):
-                    self._assembly = await assemble(self.plan, self.egress, steps, self._undo)
-                if self.egress is not self._assembly.gateway.spec:
-                    await self._assembly.gateway.configure(self.egress)
-                self._become(_S.RUNNING, total=steps.elapsed_s)
-                self._watch = self.plan.group.create_task(self._watch_machine(self._assembly), name="watch")
+                    await work(steps)
                 return None
             except asyncio.CancelledError:
                 error: OrielError = _given_up()
@@ -192,37 +302,59 @@ class Desktop:
             except OrielError as failure:
                 error = failure
             except Exception as failure:
-                _LOG.exception("starting failed")
-                error = _unexpected(f"the step {steps.current!r}", failure)
+                _LOG.exception("%s failed", steps.current)
+                error = unexpected(f"the step {steps.current!r}", failure)
             console = self._console_tail()
-            self._assembly = None
-            problems = await self._undo.unwind()
-            if self.state is _S.STARTING:
-                self._fail(error, console=console, problems=problems)
+            self.assembly = None
+            problems = await self.undo.unwind()
+            if self.state is _S.RESUMING and self.plan.paths.paused.exists():
+                self.become(_S.PAUSED, message=error.message)
+            elif self.state in (_S.STARTING, _S.RESUMING):
+                self.fail(error, console=console, problems=problems)
+            elif self.state is _S.CREATING:
+                await asyncio.to_thread(self.plan.paths.disk_image.unlink, missing_ok=True)
             return error
+
+    def _look_after(self, assembly: Assembly) -> None:
+        self._watch = self.plan.group.create_task(self._watch_machine(assembly), name="watch")
 
     async def _stop(self, deadline_s: float) -> OrielError | None:
         began = time.monotonic()
         await self._settle()
-        async with self._building:
-            if self._assembly is not None:
-                await self._shut_down(self._assembly, deadline_s)
-            self._assembly = None
-            problems = await self._undo.unwind()
+        async with self.building:
+            if self.assembly is None and self.plan.paths.paused.exists():
+                await self._wake_to_stop(deadline_s)
+            if self.assembly is not None:
+                if isinstance(self.assembly.machine, Halting):
+                    await self.assembly.machine.go_on()  # it may be frozen
+                await self._shut_down(self.assembly, deadline_s)
+            self.assembly = None
+            problems = await self.undo.unwind()
             if problems:
                 error = _unclean(problems)
                 if self.state is _S.STOPPING:
-                    self._fail(error)
+                    self.fail(error)
                 return error
             if self.state is _S.STOPPING:
-                self._become(_S.STOPPED, seconds=round(time.monotonic() - began, 3))
+                self.become(_S.STOPPED, seconds=round(time.monotonic() - began, 3))
             return None
 
     async def _delete(self) -> OrielError | None:
         await self._settle()
-        async with self._building:
-            self._assembly = None
-            return await self._finish_delete(await self._undo.unwind())
+        async with self.building:
+            self.assembly = None
+            return await self._finish_delete(await self.undo.unwind())
+
+    async def _wake_to_stop(self, deadline_s: float) -> None:
+        """A paused desktop may hold what it has not written yet: let it go on, and end in its own way."""
+        steps = Steps(self._journal, deadline_s)
+        try:
+            async with asyncio.timeout(deadline_s):
+                self.assembly = await begin(self.plan, self.egress, steps, self.undo)
+                await wake(self.assembly, steps)
+        except (OrielError, TimeoutError) as error:
+            self._journal.record("memory.unusable", f"{error}: what it had not written is lost")
+            await in_thread(lambda: erase(self.plan.paths.paused))
 
     async def _shut_down(self, assembly: Assembly, deadline_s: float) -> None:
         """The guest's own way first, then the machine's ladder; the rest is the undo stack's."""
@@ -244,18 +376,25 @@ class Desktop:
 
     async def _watch_machine(self, assembly: Assembly) -> None:
         ended = await assembly.machine.wait()
-        if self.state is not _S.RUNNING:
+        if self.state is _S.CREATING:
+            async with self.building:  # a warm one: its next start begins anew
+                self.assembly = None
+                await self.undo.unwind()
+                await asyncio.to_thread(self.plan.paths.disk_image.unlink, missing_ok=True)
+            return
+        frozen = self.state is _S.PAUSED and self.assembly is assembly
+        if self.state is not _S.RUNNING and not frozen:
             return
         self._journal.record("machine.exited", ended.detail, must_write=False, code=ended.code, asked=False)
-        self._fail(_machine_ended(ended), console=self._console_tail())
-        async with self._building:
-            self._assembly = None
-            for problem in await self._undo.unwind():
+        self.fail(_machine_ended(ended), console=self._console_tail())
+        async with self.building:
+            self.assembly = None
+            for problem in await self.undo.unwind():
                 self._journal.record("undo.failed", problem.detail, must_write=False, step=problem.step)
 
     async def _readopt(self, record: dict[str, Any]) -> None:
         try:
-            self._assembly = await adopt(self.plan, record, self._undo)
+            self.assembly = await adopt(self.plan, record, self.undo)
             error: OrielError = LaunchError(
                 "the machine ended while no keeper watched it", hint="start it again", code="machine_exited"
             )
@@ -263,17 +402,17 @@ class Desktop:
             error = failure
         except Exception as failure:
             _LOG.exception("adopting failed")
-            error = _unexpected("adopting the machine", failure)
-        if self._assembly is not None:
+            error = unexpected("adopting the machine", failure)
+        if self.assembly is not None:
             self._journal.record("keeper.adopted", "egress is closed until it is configured again")
-            self._watch = self.plan.group.create_task(self._watch_machine(self._assembly), name="watch")
+            self._look_after(self.assembly)
             return
         console = self._console_tail()
-        self._fail(error, console=console, problems=await self._undo.unwind())
+        self.fail(error, console=console, problems=await self.undo.unwind())
 
     async def _clear(self, record: dict[str, Any] | None) -> list[Problem]:
-        await dismantle(self.plan, record, self._undo)
-        return await self._undo.unwind()
+        await dismantle(self.plan, record, self.undo)
+        return await self.undo.unwind()
 
     async def _settle(self) -> None:
         """End what else is under way: a start is undone, the watch over the machine ends."""
@@ -286,10 +425,10 @@ class Desktop:
         """The files last: while something could still be left, the journal must be able to tell."""
         if problems:
             error = _unclean(problems)
-            self._fail(error)
+            self.fail(error)
             return error
         paths = self.plan.paths
-        for directory in (paths.machine, paths.disk_mount, paths.root_mount):
+        for directory in (paths.machine, paths.disk_mount, paths.root_mount, paths.paused, paths.snapshots):
             await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
         for file in (paths.disk_image, paths.console_log):
             file.unlink(missing_ok=True)
@@ -299,11 +438,11 @@ class Desktop:
 
     # --- the one writer of the state
 
-    def _become(self, state: State, **data: Any) -> None:
+    def become(self, state: State, **data: Any) -> None:
         check_transition(self.state, state)
         self._journal.record(f"state.{state}", **data)
 
-    def _fail(self, error: OrielError, *, console: str = "", problems: list[Problem] | None = None) -> None:
+    def fail(self, error: OrielError, *, console: str = "", problems: list[Problem] | None = None) -> None:
         told = {"code": error.code, "message": error.message, "hint": error.hint}
         if console:
             told["console"] = console
@@ -317,7 +456,7 @@ class Desktop:
         return "\n".join(text.splitlines()[-CONSOLE_LINES:])
 
 
-async def _outcome(work: asyncio.Task[OrielError | None]) -> None:
+async def outcome_of(work: asyncio.Task[OrielError | None]) -> None:
     """Wait for `work`, which goes on if we are cancelled, and raise what it ended with."""
     await asyncio.wait([work])
     if work.cancelled():
@@ -330,7 +469,7 @@ def _given_up() -> OrielError:
     return StateError("the start was given up", hint="the desktop was stopped or deleted meanwhile")
 
 
-def _unexpected(what: str, failure: Exception) -> OrielError:
+def unexpected(what: str, failure: Exception) -> OrielError:
     return LaunchError(
         f"{what} failed unexpectedly: {failure!r}",
         hint="keeper.log in the desktop's directory has the details",

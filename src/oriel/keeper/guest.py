@@ -80,6 +80,19 @@ class Guest:
         }
         return await self._ask("personalise", identity, deadline_s)
 
+    async def wake(self, *, deadline_s: float) -> dict[str, Any]:
+        """Tell a guest that stood still the time, and give its kernel fresh random numbers."""
+        entropy = base64.b64encode(os.urandom(64)).decode()
+        return await self._ask("wake", {"time_ns": time.time_ns(), "entropy": entropy}, deadline_s)
+
+    async def answer(self, deadline_s: float) -> None:
+        """Until a restored guest's agent answers: its port is open since before the moment it was saved."""
+        await self._ask("hello", {}, deadline_s)
+
+    async def settle(self, *, deadline_s: float) -> dict[str, Any]:
+        """Until it is idle, with everything in its memory that the first minute of a user needs."""
+        return await self._ask("settle", {"deadline_s": deadline_s}, deadline_s + 5)
+
     async def wait_ready(self, kinds: Sequence[str], *, deadline_s: float) -> dict[str, Any]:
         """Until a window of each kind is mapped and painted."""
         args = {"kinds": list(kinds), "deadline_s": deadline_s}

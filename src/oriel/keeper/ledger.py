@@ -27,6 +27,7 @@ class Ledger:
     machine: dict[str, Any] | None = None  # {record, runtime, isolation} while one may run
     gateway: dict[str, int] | None = None  # {pid, started} of the last gateway started
     timings: dict[str, float] = field(default_factory=dict)
+    rewinding: str | None = None  # the snapshot to which a return was begun
     gone: bool = False  # deleted: nothing is left but the directory
 
     def take(self, event: Event) -> None:
@@ -52,6 +53,10 @@ class Ledger:
             self.machine = None
         elif event.kind == "gateway.started":
             self.gateway = {"pid": int(data["pid"]), "started": int(data["started"])}
+        elif event.kind == "rewind.begun":
+            self.rewinding = str(data["name"])
+        elif event.kind == "rewind.done":
+            self.rewinding = None
         elif event.kind == "desktop.gone":
             self.gone = True
         elif event.kind == "journal.compacted":

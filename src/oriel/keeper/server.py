@@ -22,13 +22,14 @@ from oriel.keeper.assembly import Plan
 from oriel.keeper.desktop import Desktop
 from oriel.keeper.guest import Guest
 from oriel.keeper.journal import Journal
+from oriel.keeper.keeping import Keeping
 from oriel.keeper.media import serve_media
 from oriel.keeper.relay import Streams, join
 from oriel.machine.driver import Driver
 from oriel.model import wire
 from oriel.model.egress import EgressSpec
 from oriel.model.errors import Fault, InvalidError, NotFoundError, StateError
-from oriel.model.spec import DesktopSpec, Runtime
+from oriel.model.spec import DesktopSpec, Runtime, check_name
 
 __all__ = ["DriverOf", "keep", "lock_directory"]
 
@@ -115,12 +116,15 @@ class _Verbs:
     def __init__(self, desktop: Desktop) -> None:
         self._desktop = desktop
         self._journal = desktop.plan.journal
+        self._keeping = Keeping(desktop)
         self._deletes: set[asyncio.Task[Any]] = set()
 
     def handlers(self) -> dict[str, wire.Handler]:
         names = (
             "hello", "inspect", "configure_egress", "start", "stop", "delete", "events", "console",
             "access_log", "media",
+            "pause", "resume", "snapshot", "snapshots", "delete_snapshot", "rewind",
+            "warm", "assign", "make_template",
         )  # fmt: skip
         relays = {
             "agent": self._relay(Guest.open_agent),
@@ -132,7 +136,7 @@ class _Verbs:
     async def hello(self, _call: wire.Call) -> dict[str, Any]:
         return {
             "id": self._desktop.plan.spec.id, "pid": os.getpid(), "version": oriel.__version__,
-            "state": str(self._desktop.state), "seq": self._journal.seq,
+            "state": str(self._desktop.state), "seq": self._journal.seq, "warm": self._desktop.is_warm,
         }  # fmt: skip
 
     async def inspect(self, _call: wire.Call) -> dict[str, Any]:
@@ -153,6 +157,38 @@ class _Verbs:
     async def stop(self, call: wire.Call) -> dict[str, Any]:
         await self._desktop.stop(_deadline(call.args))
         return {}
+
+    async def pause(self, _call: wire.Call) -> dict[str, Any]:
+        return await self._keeping.pause()
+
+    async def resume(self, call: wire.Call) -> dict[str, Any]:
+        return {"timings": await self._desktop.resume(_deadline(call.args))}
+
+    async def snapshot(self, call: wire.Call) -> dict[str, Any]:
+        return await self._keeping.snapshot(_name(call.args))
+
+    async def snapshots(self, _call: wire.Call) -> dict[str, Any]:
+        return {"snapshots": await self._keeping.snapshots()}
+
+    async def delete_snapshot(self, call: wire.Call) -> dict[str, Any]:
+        await self._keeping.delete_snapshot(_name(call.args))
+        return {}
+
+    async def rewind(self, call: wire.Call) -> dict[str, Any]:
+        return await self._keeping.rewind(_name(call.args))
+
+    async def warm(self, call: wire.Call) -> dict[str, Any]:
+        return {"timings": await self._desktop.warm(_deadline(call.args))}
+
+    async def assign(self, call: wire.Call) -> dict[str, Any]:
+        given = call.args.get("spec")
+        if not isinstance(given, Mapping):
+            raise InvalidError.of([Fault("spec", "must be an object")])
+        await self._keeping.assign(DesktopSpec.from_json(given))
+        return {}
+
+    async def make_template(self, call: wire.Call) -> dict[str, Any]:
+        return await self._desktop.make_template(_deadline(call.args))
 
     async def delete(self, call: wire.Call) -> None:
         task = asyncio.current_task()
@@ -200,6 +236,11 @@ class _Verbs:
                 target[1].transport.abort()
 
         return handle
+
+
+def _name(args: Mapping[str, Any]) -> str:
+    value = args.get("name")
+    return check_name(value if isinstance(value, str) else "")
 
 
 def _deadline(args: Mapping[str, Any]) -> float:

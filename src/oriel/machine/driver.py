@@ -104,7 +104,7 @@ class Moment:
 
     @property
     def pages(self) -> Path:
-        """A bit per page: those that `memory` has. The others are as in `base`, or zero without one."""
+        """Which pages `memory` has, in the driver's own form; others are as in `base`, or zero without."""
         return self.directory / "pages"
 
     @property

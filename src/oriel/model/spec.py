@@ -65,7 +65,10 @@ class Screen:
 
 @dataclass(frozen=True, kw_only=True)
 class DesktopSpec:
-    """One desktop as asked for. `image` is an image's id (`NAME@VERSION`); `runtime` is already decided."""
+    """One desktop as asked for. `image` is an image's id (`NAME@VERSION`); `runtime` is already decided.
+
+    `spare`: nobody's yet. It waits in the warm pool for its name and session, or makes a template.
+    """
 
     id: str
     name: str
@@ -76,6 +79,7 @@ class DesktopSpec:
     memory_mib: int = 2048
     disk_gib: int = 8
     screen: Screen = field(default_factory=Screen)
+    spare: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `from_json` turns back into an equal spec."""
@@ -109,6 +113,8 @@ def _spec_faults(data: Mapping[str, Any]) -> list[Fault]:
             faults.append(Fault(key, f"must be {what}"))
     if data.get("runtime") not in list(Runtime):
         faults.append(Fault("runtime", f"must be one of {', '.join(Runtime)}"))
+    if not isinstance(data.get("spare", False), bool):
+        faults.append(Fault("spare", "must be true or false"))
     screen = data.get("screen", {})
     if not isinstance(screen, Mapping) or set(screen) - {"width", "height"}:
         faults.append(Fault("screen", "must be an object with width and height"))

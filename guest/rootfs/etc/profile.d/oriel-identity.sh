@@ -1,5 +1,6 @@
-# /etc/environment may change under an open shell: a desktop gets its SESSION_ID after it has started. An
-# interactive bash reads it again before each prompt, without starting a process.
+# /etc/environment may change under an open shell: a desktop gets its SESSION_ID and its host name after it has
+# started. An interactive bash reads them again before each prompt, without starting a process; and one that was
+# open in a template takes other random numbers than its twins.
 if [ -n "${BASH_VERSION-}" ] && [ -n "${PS1-}" ]; then
   __oriel_identity() {
     local status=$? line
@@ -8,10 +9,13 @@ if [ -n "${BASH_VERSION-}" ] && [ -n "${PS1-}" ]; then
         SESSION_ID=*)
           line=${line#SESSION_ID=}
           line=${line#\"}
-          export SESSION_ID="${line%\"}"
+          line=${line%\"}
+          [ "$line" = "${SESSION_ID-}" ] || RANDOM=$SRANDOM
+          export SESSION_ID=$line
           ;;
       esac
     done </etc/environment
+    read -r HOSTNAME </etc/hostname
     return $status
   }
   case ${PROMPT_COMMAND-} in

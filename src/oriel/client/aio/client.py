@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from oriel.client.access import Access, find_access
-from oriel.client.aio.catalog import Collection, Images, Proxies, Tokens, Users
+from oriel.client.aio.catalog import Collection, Images, Proxies, Templates, Tokens, Users
 from oriel.client.aio.desktop import Desktop, Desktops, events_of
 from oriel.client.aio.transport import Transport
 from oriel.client.values import Page
@@ -46,7 +46,7 @@ class AsyncOriel:
         self.images = Images(self._transport, "/v1/images")
         self.users = Users(self._transport, "/v1/users")
         self.tokens = Tokens(self._transport, "/v1/tokens")
-        self.templates = Collection(self._transport, "/v1/templates")
+        self.templates = Templates(self._transport, "/v1/templates")
         self.snapshots = Collection(self._transport, "/v1/snapshots")
 
     def __repr__(self) -> str:

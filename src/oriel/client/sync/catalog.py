@@ -13,7 +13,7 @@ from oriel.client.values import Page
 from oriel.model.errors import OrielError, UnavailableError
 from oriel.model.secret import Secret
 
-__all__ = ["Collection", "Images", "Proxies", "Tokens", "Users"]
+__all__ = ["Collection", "Images", "Proxies", "Templates", "Tokens", "Users"]
 
 BUILD_SILENCE_S = 1800.0  # packages of a whole system may be fetched without a word
 
@@ -38,6 +38,18 @@ class Collection:
             cursor = page.next
             if cursor is None:
                 return items
+
+    def _built(self, wanted: dict[str, Any], what: str, on_progress: Callable[[str], None]) -> str:
+        """Ask for something that is built, and follow that to its end; the id of what was made."""
+        lines = self._transport.lines("POST", self._root, body=wanted, silence_s=BUILD_SILENCE_S)
+        with closing(lines) as progress:
+            for line in progress:
+                if isinstance(line.get("error"), dict):
+                    raise OrielError.from_wire(line["error"])
+                on_progress(str(line.get("message") or line.get("phase", "")))
+                if line.get("done"):
+                    return str(line.get(what, ""))
+        raise UnavailableError("the build's progress ended before the build", hint="see the controller's log")
 
     def get(self, ref: str) -> dict[str, Any]:
         return dict(self._transport.json("GET", self._path(ref)))
@@ -73,15 +85,18 @@ class Images(Collection):
 
     def build(self, recipe: str, *, on_progress: Callable[[str], None] = lambda _text: None) -> str:
         """Build a recipe's image, or find it built; its id. Raises what the build failed with."""
-        lines = self._transport.lines("POST", self._root, body={"recipe": recipe}, silence_s=BUILD_SILENCE_S)
-        with closing(lines) as progress:
-            for line in progress:
-                if isinstance(line.get("error"), dict):
-                    raise OrielError.from_wire(line["error"])
-                on_progress(str(line.get("message") or line.get("phase", "")))
-                if line.get("done"):
-                    return str(line.get("image", ""))
-        raise UnavailableError("the build's progress ended before the build", hint="see the controller's log")
+        return self._built({"recipe": recipe}, "image", on_progress)
+
+
+class Templates(Collection):
+    """Moments at which new virtual machines of the controller's host begin."""
+
+    def build(
+        self, *, on_progress: Callable[[str], None] = lambda _text: None, **wanted: Any
+    ) -> dict[str, Any]:
+        """Boot once and keep the moment. `wanted` as for a desktop: `image`, `runtime`, `memory_mib` …"""
+        made = self._built(wanted, "template", on_progress)
+        return next(item for item in self.list() if item["id"] == made)
 
 
 class Users(Collection):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from oriel.client.access import Access, find_access
-from oriel.client.sync.catalog import Collection, Images, Proxies, Tokens, Users
+from oriel.client.sync.catalog import Collection, Images, Proxies, Templates, Tokens, Users
 from oriel.client.sync.desktop import Desktop, Desktops, events_of
 from oriel.client.sync.transport import Transport
 from oriel.client.values import Page
@@ -47,7 +47,7 @@ class Oriel:
         self.images = Images(self._transport, "/v1/images")
         self.users = Users(self._transport, "/v1/users")
         self.tokens = Tokens(self._transport, "/v1/tokens")
-        self.templates = Collection(self._transport, "/v1/templates")
+        self.templates = Templates(self._transport, "/v1/templates")
         self.snapshots = Collection(self._transport, "/v1/snapshots")
 
     def __repr__(self) -> str:

@@ -107,14 +107,33 @@ class Desktop:
         self._change("resume")
         return self.refresh()
 
-    def fork(self, name: str) -> Desktop:
-        """A new desktop, a copy of this one's memory and disk."""
-        answer = self._change("fork", {"name": name})
-        return Desktop(self._transport, DesktopInfo.of(answer))
+    def fork(
+        self,
+        name: str,
+        *,
+        snapshot: str | None = None,
+        proxy: str | None = None,
+        wait: bool = True,
+        deadline_s: float = READY_DEADLINE_S,
+    ) -> Desktop:
+        """A new desktop, a copy of this one's memory and disk as they are, or were at `snapshot`."""
+        given = {"name": name, "snapshot": snapshot, "proxy": proxy}
+        wanted = {key: value for key, value in given.items() if value is not None}
+        made = Desktop(self._transport, DesktopInfo.of(self._change("fork", wanted)))
+        if wait:
+            made.wait_ready(deadline_s=deadline_s)
+        return made
 
     def snapshot(self, name: str) -> dict[str, Any]:
         """Keep this moment under `name`."""
         return dict(self._change("snapshots", {"name": name}))
+
+    def snapshots(self) -> list[dict[str, Any]]:
+        """Those kept, newest first."""
+        return list((self._transport.json("GET", f"{self._path}/snapshots"))["items"])
+
+    def delete_snapshot(self, name: str) -> None:
+        self._transport.json("DELETE", f"{self._path}/snapshots/{name}", deadline_s=CHANGE_DEADLINE_S)
 
     def rewind(self, snapshot: str) -> DesktopInfo:
         """Back to a snapshot; what came after it is lost."""

@@ -1,4 +1,4 @@
-"""What the host has: images; templates and snapshots (none yet); the host itself; and who did what."""
+"""What the host has: images; the host itself; and who did what."""
 
 from __future__ import annotations
 
@@ -66,18 +66,6 @@ async def delete_image(request: Request, image_id: str) -> Response:
     """Refused while a desktop uses it."""
     await parts_of(request).fleet.delete_image(image_id)
     return Response(status_code=204)
-
-
-@router.get("/templates", dependencies=KNOWN)
-async def list_templates() -> Response:
-    """None: no runtime makes templates yet."""
-    return JsonResponse({"items": [], "next": None})
-
-
-@router.get("/snapshots", dependencies=KNOWN)
-async def list_snapshots() -> Response:
-    """None: no runtime takes snapshots yet."""
-    return JsonResponse({"items": [], "next": None})
 
 
 def _search(

@@ -22,10 +22,10 @@ from oriel.controller.store.desktops import Desktop
 from oriel.controller.store.quotas import size_of
 from oriel.controller.store.shares import Share
 from oriel.controller.wishes import Change, Wish
-from oriel.model.errors import Fault, InvalidError, NotFoundError, UnavailableError
+from oriel.model.errors import Fault, InvalidError, NotFoundError
 from oriel.model.state import State
 
-__all__ = ["router"]
+__all__ = ["described", "router"]
 
 router = APIRouter(prefix="/v1/desktops", tags=["desktops"])
 
@@ -61,7 +61,7 @@ async def create_desktop(
 
     made = await parts.supervisor.create(wanted, admit)
     request.state.desktop = made.id
-    return _described(parts, request, made, status=201)
+    return described(parts, request, made, status=201)
 
 
 @router.get("")
@@ -101,7 +101,7 @@ async def show_desktop(
     found: Annotated[Desktop, Depends(desktop(Permission.READ, guests=True, shared=True))],
 ) -> Response:
     """One desktop, by id or name."""
-    return _described(parts_of(request), request, found)
+    return described(parts_of(request), request, found)
 
 
 @router.patch("/{ref}")
@@ -126,7 +126,7 @@ async def change_desktop(request: Request, found: Controllable, wanted: Change) 
         if changed.state not in (State.CREATING, State.DELETING):
             await parts.supervisor.apply_egress(changed.id)
         parts.cut_off(lambda _, desktop: desktop == found.id, NotFoundError("the desktop is somebody else's"))
-    return _described(parts, request, changed)
+    return described(parts, request, changed)
 
 
 @router.delete("/{ref}", status_code=204)
@@ -146,41 +146,18 @@ async def start_desktop(
 ) -> Response:
     """On its way when this answers: `starting`."""
     parts = parts_of(request)
-    return _described(parts, request, await parts.supervisor.start(found.id), status=202)
+    return described(parts, request, await parts.supervisor.start(found.id), status=202)
 
 
 @router.post("/{ref}/stop")
 async def stop_desktop(request: Request, found: Controllable) -> Response:
     """Stopped when this answers. The disk stays."""
     parts = parts_of(request)
-    return _described(parts, request, await parts.supervisor.stop(found.id))
+    return described(parts, request, await parts.supervisor.stop(found.id))
 
 
-def _not_yet(verb: str) -> Any:
-    async def refuse(found: Controllable) -> Response:
-        raise UnavailableError(
-            f"the runtime {found.runtime} cannot {verb} yet",
-            hint="start and stop keep the disk; memory is not kept",
-            code="not_supported",
-        )
-
-    refuse.__doc__ = "Not supported by any runtime yet."
-    return refuse
-
-
-for _path, _verb in (
-    ("pause", "pause"),
-    ("resume", "resume"),
-    ("fork", "fork"),
-    ("snapshots", "take snapshots"),
-    ("rewind", "rewind"),
-):
-    router.add_api_route(
-        f"/{{ref}}/{_path}", _not_yet(_verb), methods=["POST"], name=f"{_path}_desktop", status_code=501
-    )
-
-
-def _described(parts: Parts, request: Request, row: Desktop, *, status: int = 200) -> JsonResponse:
+def described(parts: Parts, request: Request, row: Desktop, *, status: int = 200) -> JsonResponse:
+    """The desktop as whoever asks may see it."""
     principal, base = request.state.principal, parts.base_url(request)
     reach = getattr(request.state, "reach", Reach.OWN)
     headers = {"Location": f"/v1/desktops/{row.id}"} if status == 201 else None
@@ -200,7 +177,7 @@ async def _made_before(parts: Parts, request: Request, desktop_id: str) -> JsonR
         raise NotFoundError(
             "the desktop made with this Idempotency-Key is gone", hint="use a new key to make another"
         )
-    return _described(parts, request, found, status=201)
+    return described(parts, request, found, status=201)
 
 
 async def _owner(parts: Parts, name: str) -> Any:

@@ -43,6 +43,7 @@ class Wanted:
     """What a desktop is to become."""
 
     RUNNING = "running"
+    PAUSED = "paused"
     STOPPED = "stopped"
     DELETED = "deleted"
 
@@ -76,6 +77,7 @@ class Desktop:
     timings: Mapping[str, float]
     error: Mapping[str, Any] | None
     journal_seq: int
+    origin: str = ""  # of a fork: DESKTOP/SNAPSHOT that it begins as
     place: int = 0  # which of the proxy's addresses is its own
     limits: Mapping[str, Any] = field(default_factory=dict)  # of its policy, where not the default
     exit_ip: str = ""  # the address the world sees, as last asked
@@ -90,6 +92,12 @@ class Desktop:
     def generation(self) -> str:
         """Another one each time it has started: what was given for one run is void in the next."""
         return self.ready_at or ""
+
+    @property
+    def begins_as(self) -> tuple[str, str] | None:
+        """The desktop's id and the snapshot of it that a fork begins as."""
+        desktop_id, _, snapshot = self.origin.partition("/")
+        return (desktop_id, snapshot) if snapshot else None
 
     def spec(self) -> DesktopSpec:
         """What its host is asked for."""
@@ -278,14 +286,16 @@ def advance(
     """`move` from what this transaction has read."""
     if old.state is not state:
         check_transition(old.state, state)
-        values |= {"state": str(state)} | _consequences(state, values)
+        values |= {"state": str(state)} | _consequences(old, state, values)
     if values:
         note(transaction, old.id, **values)
     if old.state is not state:
         record(transaction, old, f"state.{state}", message, data or {})
 
 
-def _consequences(state: State, values: Mapping[str, Any]) -> dict[str, Any]:
+def _consequences(old: Desktop, state: State, values: Mapping[str, Any]) -> dict[str, Any]:
+    if state is State.RUNNING and old.state in (State.PAUSING, State.RESUMING):
+        return {"error": None}  # it goes on with the run it was in
     if state is State.RUNNING:
         return {"error": None, "ready_at": values.get("ready_at") or utc_now()}
     if state is State.STARTING:

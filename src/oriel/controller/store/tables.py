@@ -89,11 +89,12 @@ desktops = Table(
     Column("name", String(63), nullable=False, unique=True),
     Column("owner_id", String(16), ForeignKey("users.id"), nullable=False, index=True),
     Column("session_id", String(64), nullable=False),
-    Column("wanted", String(16), nullable=False),  # running, stopped, deleted
+    Column("wanted", String(16), nullable=False),  # running, paused, stopped, deleted
     Column("state", String(16), nullable=False),
     Column("runtime", String(16), nullable=False),
     Column("isolation", String(16), nullable=False),
     Column("image", String(80), nullable=False),
+    Column("origin", String(100), nullable=False),  # of a fork: DESKTOP/SNAPSHOT that it begins as, else ""
     Column("vcpus", Integer, nullable=False),
     Column("memory_mib", Integer, nullable=False),
     Column("disk_gib", Integer, nullable=False),

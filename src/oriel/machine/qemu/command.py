@@ -17,10 +17,12 @@ from oriel.model.link import GUEST_MAC
 
 __all__ = [
     "KVM",
+    "QEMU",
     "TCG",
     "Accelerator",
     "Board",
     "Descriptors",
+    "board_argv",
     "confined",
     "kernel_command_line",
     "limits",
@@ -64,7 +66,8 @@ TCG = Accelerator(
 
 @dataclass(frozen=True, kw_only=True)
 class Descriptors:
-    """Open files, by their numbers in QEMU: `root` read-only, `disk` for writing, `monitor` listening."""
+    """Open files, by their numbers in QEMU: `root` read-only, `disk` for writing, `monitor` listening,
+    `base` read-only: what the memory is to be mapped from."""
 
     kernel: int
     initrd: int
@@ -72,6 +75,7 @@ class Descriptors:
     disk: int
     tap: int
     monitor: int
+    base: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,14 +96,22 @@ def kernel_command_line(*extra: str) -> str:
 
 def trial_argv(board: Board, kernel: int, initrd: int) -> list[str]:
     """A machine with nothing but a kernel and a console, for a test boot."""
-    return [QEMU, *_board(board), *_kernel(board, kernel, initrd), *_console(), *_confinement()]
+    return [
+        QEMU,
+        *_name(board),
+        *board_argv(board),
+        *_kernel(board, kernel, initrd),
+        *_console(),
+        *_confinement(),
+    ]
 
 
 def qemu_argv(board: Board, files: Descriptors) -> list[str]:
     """A desktop's machine."""
     return [
         QEMU,
-        *_board(board),
+        *_name(board),
+        *board_argv(board),
         *_kernel(board, files.kernel, files.initrd),
         *_drive("root", 0x2, files.root, read_only=True),
         *_drive("disk", 0x3, files.disk, read_only=False),
@@ -107,15 +119,23 @@ def qemu_argv(board: Board, files: Descriptors) -> list[str]:
         *_entropy(),
         *_console(),
         *_monitor(files),
+        *_moments(files),
         *_confinement(),
     ]
 
 
-def _board(board: Board) -> list[str]:
+def _moments(files: Descriptors) -> list[str]:
+    """It begins halted. The stream of devices has no header and no description: QEMU leaves both out
+    where it writes devices alone, and would look for them."""
+    waiting = [] if files.base is None else ["-incoming", "defer"]
+    return ["-S", *waiting, *("-global", "migration.send-configuration=off")]
+
+
+def board_argv(board: Board) -> list[str]:
+    """What a moment needs to be the same where it is restored."""
     return [
-        *("-name", f"guest={board.name},debug-threads=on"),
         *("-nodefaults", "-no-user-config"),
-        *("-machine", "q35,memory-backend=ram,vmport=off,hpet=off,usb=off,graphics=off"),
+        *("-machine", "q35,memory-backend=ram,vmport=off,hpet=off,usb=off,graphics=off,suppress-vmdesc=on"),
         *("-accel", board.accelerator.option),
         *("-cpu", board.accelerator.cpu),
         *("-smp", str(board.vcpus)),
@@ -125,6 +145,10 @@ def _board(board: Board) -> list[str]:
         *("-display", "none"),
         "-no-reboot",
     ]
+
+
+def _name(board: Board) -> list[str]:
+    return ["-name", f"guest={board.name},debug-threads=on"]
 
 
 def _kernel(board: Board, kernel: int, initrd: int) -> list[str]:

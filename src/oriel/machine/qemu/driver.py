@@ -1,4 +1,8 @@
-"""The QEMU runtime: the golden image as a virtual machine, with KVM or fully emulated."""
+"""The QEMU runtime: the golden image as a virtual machine, with KVM or fully emulated.
+
+A machine that began at a moment keeps a link to that moment's memory as its `base`: the file it still has
+mapped, and against which its own moments are taken.
+"""
 
 from __future__ import annotations
 
@@ -7,31 +11,36 @@ import contextlib
 import os
 import shutil
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from oriel.host.cgroups import Cgroup
 from oriel.host.disk import make_disk
 from oriel.host.namespaces import NetnsSockets
+from oriel.host.probes import cpu_model
+from oriel.host.process import run
 from oriel.host.slots import process_uid
 from oriel.host.threads import in_thread
-from oriel.machine.driver import Exit, MachineSpec
+from oriel.machine.driver import Exit, MachineSpec, Moment
 from oriel.machine.launch import console_of, launch
 from oriel.machine.qemu import monitor
 from oriel.machine.qemu.command import (
     KVM,
+    QEMU,
     TCG,
     Accelerator,
     Board,
     Descriptors,
+    board_argv,
     confined,
     kernel_command_line,
     limits,
     qemu_argv,
 )
+from oriel.machine.qemu.moments import Standing, restore_moment, save_moment
 from oriel.machine.tracked import TrackedProcess
-from oriel.model.errors import LaunchError, UnavailableError
+from oriel.model.errors import HostError, LaunchError, UnavailableError
 from oriel.model.spec import Isolation, Runtime
 
 __all__ = ["KVM_DEVICE", "QemuDriver", "QemuMachine", "kvm_groups"]
@@ -45,11 +54,15 @@ KVM_DEVICE = Path("/dev/kvm")
 class QemuMachine:
     """A running QEMU."""
 
-    def __init__(self, tracked: TrackedProcess, cgroup: Cgroup, socket: Path, isolation: Isolation) -> None:
+    def __init__(
+        self, spec: MachineSpec, tracked: TrackedProcess, isolation: Isolation, *, base_fd: int | None = None
+    ) -> None:
+        self._spec = spec
         self._tracked = tracked
-        self._cgroup = cgroup
-        self._socket = socket
+        self._cgroup = Cgroup(spec.desktop_id)
+        self._socket = _socket(spec)
         self._isolation = isolation
+        self.base_fd = base_fd  # in QEMU, of the file its memory is to be mapped from
 
     @property
     def isolation(self) -> Isolation:
@@ -80,6 +93,31 @@ class QemuMachine:
         await self._cgroup.kill()
         return await self.wait()
 
+    async def halt(self) -> None:
+        """QEMU lets what is under way on the disk end, and flushes it, before it says that it stands."""
+        await monitor.command(self._socket, "stop", deadline_s=MONITOR_DEADLINE_S)
+
+    async def go_on(self) -> None:
+        await monitor.command(self._socket, "cont", deadline_s=MONITOR_DEADLINE_S)
+
+    async def halted(self) -> bool:
+        status = await monitor.command(self._socket, "query-status", deadline_s=MONITOR_DEADLINE_S)
+        return not status["running"]
+
+    async def save(self, moment: Moment) -> None:
+        base = _base(self._spec)
+        if await in_thread(base.exists):
+            await in_thread(lambda: os.link(base, moment.base))
+        await save_moment(moment, self.standing)
+
+    @property
+    def standing(self) -> Standing:
+        """Where its memory is reached."""
+        return Standing(
+            pid=self._tracked.identity.pid, socket=self._socket,
+            uid=process_uid(self._spec.slot), memory_mib=self._spec.memory_mib,
+        )  # fmt: skip
+
     async def _ask(self, command: str, **arguments: Any) -> bool:
         try:
             await monitor.command(self._socket, command, deadline_s=RUNG_DEADLINE_S, **arguments)
@@ -106,15 +144,25 @@ class QemuDriver:
         await make_disk(spec.image.disk, spec.disk, size_gib=spec.disk_gib)
 
     async def start(self, spec: MachineSpec) -> QemuMachine:
-        await self.release(spec)
+        async with self._launched(spec) as machine:
+            await machine.go_on()
+        return machine
+
+    async def engine(self, spec: MachineSpec) -> str:
+        version = (await run([QEMU, "--version"])).stdout.decode().partition("\n")[0]
+        host = await in_thread(cpu_model)
+        return f"{version}; {' '.join(board_argv(_board(spec, self._accelerator)))}; {host}"
+
+    async def restore(self, spec: MachineSpec, moment: Moment) -> QemuMachine:
         try:
-            spec.directory.mkdir(parents=True, exist_ok=True)
-            cgroup = Cgroup(spec.desktop_id)
-            cgroup.create(limits(spec, self._accelerator))
-            return await _launch(spec, cgroup, self._accelerator)
-        except BaseException:
-            await self.release(spec)
-            raise
+            async with self._launched(spec, moment) as machine:
+                await restore_moment(moment, machine.standing, machine.base_fd)
+        except (HostError, UnavailableError, OSError) as error:
+            raise LaunchError(
+                f"the machine cannot go on from {moment.directory}: {error}",
+                hint="it was saved by another version, or is damaged",
+            ) from error
+        return machine
 
     async def adopt(self, spec: MachineSpec, record: Mapping[str, Any]) -> QemuMachine | None:
         identity = TrackedProcess.identity_in(record)
@@ -123,26 +171,44 @@ class QemuDriver:
         console = console_of(spec)
         console.open()
         tracked = TrackedProcess(identity, explain=_explain, at_end=console.close)
-        isolation = Isolation(record.get("isolation", Isolation.EMULATED_VM))
-        return QemuMachine(tracked, Cgroup(spec.desktop_id), _socket(spec), isolation)
+        return QemuMachine(spec, tracked, Isolation(record.get("isolation", Isolation.EMULATED_VM)))
 
     async def release(self, spec: MachineSpec) -> None:
         await Cgroup(spec.desktop_id).remove()
         if await in_thread(spec.directory.exists):
             await in_thread(lambda: shutil.rmtree(spec.directory))
 
+    @contextlib.asynccontextmanager
+    async def _launched(self, spec: MachineSpec, moment: Moment | None = None) -> AsyncIterator[QemuMachine]:
+        """A halted machine; if the block fails, nothing of it is left."""
+        await self.release(spec)
+        try:
+            spec.directory.mkdir(parents=True, exist_ok=True)
+            if moment is not None:
+                whole = moment.base if await in_thread(moment.base.exists) else moment.memory
+                os.link(whole, _base(spec))
+            cgroup = Cgroup(spec.desktop_id)
+            cgroup.create(limits(spec, self._accelerator))
+            yield await _launch(spec, cgroup, self._accelerator)
+        except BaseException:
+            await self.release(spec)
+            raise
 
-async def _launch(spec: MachineSpec, cgroup: Cgroup, accelerator: Accelerator) -> QemuMachine:
-    board = Board(
+
+def _board(spec: MachineSpec, accelerator: Accelerator) -> Board:
+    return Board(
         name=spec.desktop_id,
         vcpus=spec.vcpus,
         memory_mib=spec.memory_mib,
         accelerator=accelerator,
         append=kernel_command_line(*accelerator.kernel_words),
     )
+
+
+async def _launch(spec: MachineSpec, cgroup: Cgroup, accelerator: Accelerator) -> QemuMachine:
     with _open_files(spec, await _open_tap(spec)) as files:
         argv = confined(
-            qemu_argv(board, files),
+            qemu_argv(_board(spec, accelerator), files),
             netns=spec.link.netns,
             uid=process_uid(spec.slot),
             groups=kvm_groups() if accelerator is KVM else (),
@@ -151,19 +217,17 @@ async def _launch(spec: MachineSpec, cgroup: Cgroup, accelerator: Accelerator) -
             argv,
             spec=spec,
             cgroup=cgroup,
-            up=lambda: _running(spec),
+            up=lambda: _listening(spec),
             explain=_explain,
-            pass_fds=list(vars(files).values()),
+            pass_fds=[fd for fd in vars(files).values() if fd is not None],
         )
-    isolation = Isolation.VM if accelerator is KVM else Isolation.EMULATED_VM
-    return QemuMachine(tracked, cgroup, _socket(spec), isolation)
+        isolation = Isolation.VM if accelerator is KVM else Isolation.EMULATED_VM
+        return QemuMachine(spec, tracked, isolation, base_fd=files.base)
 
 
-async def _running(spec: MachineSpec) -> None:
-    """Until the monitor says that the guest's processors run. It listens since before QEMU was born."""
-    status = await monitor.command(_socket(spec), "query-status", deadline_s=MONITOR_DEADLINE_S)
-    if not status["running"]:
-        raise LaunchError(f"QEMU did not run the guest: {status['status']}")
+async def _listening(spec: MachineSpec) -> None:
+    """Until the monitor answers. It listens since before QEMU was born."""
+    await monitor.command(_socket(spec), "query-status", deadline_s=MONITOR_DEADLINE_S)
 
 
 async def _open_tap(spec: MachineSpec) -> int:
@@ -192,6 +256,7 @@ def _open_files(spec: MachineSpec, tap: int) -> Iterator[Descriptors]:
             disk=opened(spec.disk, os.O_RDWR),
             tap=tap,
             monitor=stack.enter_context(monitor.listen(_socket(spec))).fileno(),
+            base=opened(_base(spec), os.O_RDONLY) if _base(spec).exists() else None,
         )
 
 
@@ -203,6 +268,10 @@ def kvm_groups() -> list[int]:
 
 def _socket(spec: MachineSpec) -> Path:
     return spec.directory / "qmp.sock"
+
+
+def _base(spec: MachineSpec) -> Path:
+    return spec.directory / "base"
 
 
 def _explain(code: int | None) -> str:

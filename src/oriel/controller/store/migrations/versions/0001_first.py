@@ -73,6 +73,7 @@ def upgrade() -> None:
         sa.Column("runtime", sa.String(length=16), nullable=False),
         sa.Column("isolation", sa.String(length=16), nullable=False),
         sa.Column("image", sa.String(length=80), nullable=False),
+        sa.Column("origin", sa.String(length=100), nullable=False),
         sa.Column("vcpus", sa.Integer(), nullable=False),
         sa.Column("memory_mib", sa.Integer(), nullable=False),
         sa.Column("disk_gib", sa.Integer(), nullable=False),

@@ -1,0 +1,78 @@
+"""The templates of a home: which there are, making one, deleting."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from oriel.host.layout import Home
+from oriel.host.threads import in_thread
+from oriel.keeper.moments import erase, known
+from oriel.model import wire
+from oriel.model.errors import NotFoundError, OrielError, UnavailableError
+from oriel.model.spec import DesktopSpec
+
+__all__ = ["builder_spec", "delete_template", "list_templates", "make"]
+
+DEADLINE_S = 900.0  # a cold boot under emulation on a busy host, and settling
+Progress = Callable[[dict[str, Any]], None]
+
+
+def list_templates(home: Home) -> list[dict[str, Any]]:
+    """Every whole template: `{id, image, runtime, vcpus, …, at, bytes}`, newest first."""
+    found = []
+    for directory in home.templates.iterdir() if home.templates.is_dir() else ():
+        if (kept := known(directory)) is not None:
+            found.append(
+                {"id": directory.name, **kept.key, "created_at": kept.at, "size_bytes": kept.bytes_own}
+            )
+    return sorted(found, key=lambda item: str(item["created_at"]), reverse=True)
+
+
+async def delete_template(home: Home, key: str) -> None:
+    """Desktops that began from it keep what they share with it. NotFoundError if there is none."""
+    directory = home.template(key)
+    if not await in_thread(directory.exists):
+        raise NotFoundError(f"there is no template {key}", hint="`oriel template list` shows those there are")
+    await in_thread(lambda: erase(directory))
+
+
+def builder_spec(given: Mapping[str, Any]) -> DesktopSpec:
+    """The desktop that makes a template; InvalidError with every fault of what is asked for."""
+    own = {
+        "id": f"d-{base64.b32encode(secrets.token_bytes(7)).decode().lower()[:10]}",
+        "name": "template", "session_id": "template", "spare": True,
+    }  # fmt: skip
+    return DesktopSpec.from_json({**given, **own})
+
+
+async def make(home: Home, spec: DesktopSpec, progress: Progress) -> str:
+    """Have the keeper of `spec` make the template, telling each step; the template's id."""
+    connect = wire.unix(home.desktop(spec.id).keeper_socket)
+    telling = asyncio.create_task(_tell_steps(connect, progress))
+    try:
+        made = await wire.call(
+            connect, "make_template", {"deadline_s": DEADLINE_S}, deadline_s=DEADLINE_S + 30
+        )
+    finally:
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
+    return str(made["template"])
+
+
+async def _tell_steps(connect: wire.Connect, progress: Progress) -> None:
+    try:
+        stream = await wire.open_stream(connect, "events", {"after": 0})
+        try:
+            while (line := await wire.read_line(stream.reader)) is not None:
+                kind, _, step = str(line.get("kind")).partition(".")
+                if kind == "step":
+                    seconds = line.get("data", {}).get("seconds")
+                    progress({"phase": step, "message": f"{step}: {seconds} s"})
+        finally:
+            stream.writer.transport.abort()
+    except (OrielError, UnavailableError) as error:
+        progress({"phase": "template", "message": f"its steps cannot be followed: {error.message}"})

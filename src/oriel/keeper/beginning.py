@@ -1,0 +1,100 @@
+"""How a desktop's machine comes to run: from a moment of its own, from a template, or by a boot."""
+
+from __future__ import annotations
+
+from oriel.host.threads import in_thread
+from oriel.keeper.assembly import WINDOWS, Assembly, Plan, Steps, assemble, while_alive
+from oriel.keeper.moments import Kept, erase, read_moment, write_moment
+from oriel.keeper.origin import Origin
+from oriel.keeper.undo import UndoStack
+from oriel.machine.driver import Halting, Restoring, Saving
+from oriel.model.egress import EgressSpec
+from oriel.model.errors import HostError, LaunchError, UnavailableError
+
+__all__ = ["begin", "make_template", "not_supported", "warm"]
+
+SETTLE_S = 40.0  # a quiet template is better, but any will do
+
+
+async def begin(plan: Plan, egress: EgressSpec, steps: Steps, undo: UndoStack) -> Assembly:
+    """The desktop's machine, its agent answering. What cannot be gone on from is left, with the reason in the
+    journal, for the next best beginning. On any error the caller unwinds `undo`.
+    """
+    origin = await choose(plan)
+    if origin is None or origin.own:
+        return await assemble(plan, egress, steps, undo, origin=origin)
+    try:
+        return await assemble(plan, egress, steps, undo, origin=origin)
+    except (LaunchError, HostError) as error:
+        template = origin.moment.directory
+        plan.journal.record("template.unusable", error.message, template=template.name)
+        for problem in await undo.unwind():
+            plan.journal.record("undo.failed", problem.detail, must_write=False, step=problem.step)
+        await in_thread(lambda: erase(template))
+        await in_thread(lambda: plan.paths.disk_image.unlink(missing_ok=True))
+    return await assemble(plan, egress, steps, undo)
+
+
+async def choose(plan: Plan) -> Origin | None:
+    """Where to begin; None for a boot."""
+    key, driver, paths = await plan.key(), plan.driver, plan.paths
+    if key is None or not isinstance(driver, Restoring):
+        return None
+    own, template = paths.paused, plan.home.template(key.name)
+    if await in_thread(own.exists):
+        try:
+            return Origin(driver, await in_thread(lambda: read_moment(own, key)), own=True)
+        except HostError as error:
+            plan.journal.record("memory.unusable", f"{error.message}: it boots from its disk")
+            await in_thread(lambda: erase(own))
+    if await in_thread(paths.disk_image.exists) or not await in_thread(template.exists):
+        return None
+    try:
+        return Origin(driver, await in_thread(lambda: read_moment(template, key)), own=False)
+    except HostError as error:
+        plan.journal.record("template.unusable", error.message, template=template.name)
+        await in_thread(lambda: erase(template))
+        return None
+
+
+async def warm(plan: Plan, steps: Steps, undo: UndoStack) -> Assembly:
+    """A desktop that waits for its name, standing still if its runtime can: it costs no processor then."""
+    assembly = await begin(plan, EgressSpec(), steps, undo)
+    async with steps.step("windows"):
+        await while_alive(
+            assembly.machine, assembly.guest.wait_ready(WINDOWS, deadline_s=steps.left_s * 0.95)
+        )
+    if isinstance(assembly.machine, Halting):
+        await assembly.machine.halt()
+    return assembly
+
+
+async def make_template(plan: Plan, steps: Steps, undo: UndoStack) -> Kept:
+    """Boot, wait until it is ready and quiet, and keep that moment for all desktops of this kind.
+
+    The machine is left halted: the caller unwinds `undo`, also on any error.
+    """
+    key = await plan.key()
+    if key is None:
+        raise not_supported(plan, "be restored, so it needs no template")
+    directory = plan.home.template(key.name)
+    assembly = await assemble(plan, EgressSpec(), steps, undo)
+    machine, guest = assembly.machine, assembly.guest
+    async with steps.step("windows"):
+        await while_alive(machine, guest.wait_ready(WINDOWS, deadline_s=steps.left_s * 0.95))
+    async with steps.step("settle"):
+        await while_alive(machine, guest.settle(deadline_s=min(SETTLE_S, steps.left_s)))
+    async with steps.step("save"):
+        if not isinstance(machine, Saving):
+            raise not_supported(plan, "be saved")
+        await in_thread(lambda: erase(directory))
+        return await write_moment(directory, machine, key, disk=plan.paths.disk_image, copy=True)
+
+
+def not_supported(plan: Plan, what: str) -> UnavailableError:
+    """For a power that a runtime has not."""
+    return UnavailableError(
+        f"the runtime {plan.spec.runtime} cannot {what}",
+        hint="a virtual machine can: create the desktop with --runtime qemu",
+        code="not_supported",
+    )
