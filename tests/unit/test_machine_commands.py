@@ -74,7 +74,9 @@ def test_the_board_has_no_default_device_and_its_own_memory_object() -> None:
     argv = qemu.qemu_argv(BOARD, FILES)
     assert argv[0] == "qemu-system-x86_64"
     assert {"-nodefaults", "-no-user-config", "-no-reboot"} <= set(argv)
-    assert options(argv, "-machine") == ["q35,memory-backend=ram,vmport=off,hpet=off,usb=off,graphics=off"]
+    assert options(argv, "-machine") == [
+        "q35,memory-backend=ram,vmport=off,hpet=off,usb=off,graphics=off,suppress-vmdesc=on"
+    ]
     assert options(argv, "-m") == ["2048M"]
     assert options(argv, "-smp") == ["2"]
     assert options(argv, "-display") == ["none"]
