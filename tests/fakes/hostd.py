@@ -50,6 +50,7 @@ class FakeHost:
             "id": IMAGE, "name": "default", "version": "0123456789ab", "created_at": utc_now(),
             "size_bytes": 700 << 20, "in_use_by": [], "default": True,
         }]  # fmt: skip
+        self.templates: dict[str, dict[str, Any]] = {}
         self.fail_create: OrielError | None = None
         self.hold_start = False  # new desktops wait in their start until their `hold` is set
         self._server: asyncio.Server | None = None
@@ -107,6 +108,7 @@ class FakeHost:
         if spec.id in self.desktops:
             raise StateError(f"there is already a desktop {spec.id}")
         desktop = FakeDesktop(spec, self.home.desktop(spec.id).keeper_socket, self.behaviour)
+        desktop.origin = call.args.get("origin")
         if self.hold_start:
             desktop.hold.clear()
         await desktop.open()
@@ -154,6 +156,24 @@ class FakeHost:
         if any(desktop.spec.image == call.args["id"] for desktop in self.desktops.values()):
             raise StateError("a desktop uses this image")
         self.images = [image for image in self.images if image["id"] != call.args["id"]]
+        return {}
+
+    async def on_templates(self, _call: wire.Call) -> dict:
+        return {"templates": list(self.templates.values())}
+
+    async def on_template_build(self, call: wire.Call) -> None:
+        await call.answer({})
+        spec = call.args["spec"]
+        await wire.write_line(call.writer, {"phase": "machine", "message": "machine: 0.1 s"})
+        self.templates["qemu-0123456789ab"] = {
+            **spec, "id": "qemu-0123456789ab", "created_at": utc_now(), "size_bytes": 1 << 20,
+        }  # fmt: skip
+        done = {"phase": "done", "message": "it is there", "done": True, "template": "qemu-0123456789ab"}
+        await wire.write_line(call.writer, done)
+
+    async def on_template_delete(self, call: wire.Call) -> dict:
+        if self.templates.pop(call.args["id"], None) is None:
+            raise NotFoundError("there is no such template")
         return {}
 
     async def on_doctor(self, _call: wire.Call) -> dict:

@@ -13,7 +13,7 @@ from typing import Any
 
 from oriel.model import wire
 from oriel.model.egress import EgressSpec
-from oriel.model.errors import LaunchError, OrielError, StateError
+from oriel.model.errors import LaunchError, NotFoundError, OrielError, StateError
 from oriel.model.events import utc_now
 from oriel.model.spec import DesktopSpec
 from oriel.model.state import State
@@ -50,6 +50,10 @@ class FakeDesktop:
     configured: int = 0
     fail_start: OrielError | None = None
     fail_remove: OrielError | None = None
+    fail_pause: OrielError | None = None
+    resumed: int = 0
+    snapshots: list[str] = field(default_factory=list)
+    origin: dict[str, str] | None = None  # of a fork: {desktop, snapshot}
     hold: asyncio.Event = field(default_factory=asyncio.Event)
     followers: set[asyncio.Event] = field(default_factory=set)
 
@@ -201,8 +205,55 @@ class FakeDesktop:
         await self.record(f"step.{step}", seconds=self.timings[step])
         return None
 
+    async def on_pause(self, _call: wire.Call) -> dict:
+        if self.state is not State.RUNNING:
+            raise StateError(f"the desktop is {self.state}")
+        await self.become(State.PAUSING)
+        if self.fail_pause is not None:
+            error, self.fail_pause = self.fail_pause, None
+            await self.become(State.RUNNING)
+            raise error
+        self.screen.cut()
+        await self.become(State.PAUSED)
+        return {"seconds": 0.0, "frozen": False}
+
+    async def on_resume(self, _call: wire.Call) -> dict:
+        if self.state is not State.PAUSED:
+            raise StateError(f"the desktop is {self.state}")
+        self.resumed += 1
+        await self.become(State.RESUMING)
+        await self.hold.wait()
+        await self.become(State.RUNNING, resumed=0.0)
+        return {"timings": {"clock": 0.0}}
+
+    async def on_assign(self, call: wire.Call) -> dict:
+        self.spec = DesktopSpec.from_json(call.args["spec"])
+        return {}
+
+    async def on_snapshot(self, call: wire.Call) -> dict:
+        self.snapshots.append(call.args["name"])
+        return {"name": call.args["name"], "seconds": 0.0, "stood_still_s": 0.0}
+
+    async def on_snapshots(self, _call: wire.Call) -> dict:
+        return {"snapshots": [
+            {"name": name, "at": utc_now(), "bytes": 1, "seconds": 0.0} for name in reversed(self.snapshots)
+        ]}  # fmt: skip
+
+    async def on_delete_snapshot(self, call: wire.Call) -> dict:
+        if call.args["name"] not in self.snapshots:
+            raise NotFoundError("there is no such snapshot")
+        self.snapshots.remove(call.args["name"])
+        return {}
+
+    async def on_rewind(self, _call: wire.Call) -> dict:
+        if self.state is not State.STOPPED:
+            await self.become(State.STOPPING)
+            self.screen.cut()
+            await self.become(State.STOPPED)
+        return {"seconds": 0.0}
+
     async def on_stop(self, call: wire.Call) -> dict:
-        if self.state not in (State.STARTING, State.RUNNING, State.FAILED):
+        if self.state not in (State.STARTING, State.RUNNING, State.PAUSED, State.FAILED):
             raise StateError(f"the desktop is {self.state}")
         await self.become(State.STOPPING)
         self.screen.cut()

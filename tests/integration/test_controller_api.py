@@ -131,16 +131,6 @@ async def test_a_name_belongs_to_one(c: Running) -> None:
 
 
 @against()
-async def test_what_no_runtime_can_yet_is_said(c: Running) -> None:
-    await c.desktop("mine")
-    async with c.http() as http:
-        for verb in ("pause", "resume", "fork", "snapshots", "rewind"):
-            answer = await http.post(f"/v1/desktops/mine/{verb}", json={})
-            assert (answer.status_code, answer.json()["code"]) == (501, "not_supported"), verb
-            assert "yet" in answer.json()["detail"]
-
-
-@against()
 async def test_a_runtime_that_does_not_work_here(c: Running) -> None:
     async with c.http() as http:
         answer = await http.post("/v1/desktops", json={"runtime": "firecracker"})

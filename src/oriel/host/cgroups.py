@@ -157,13 +157,33 @@ class Cgroup:
         except FileNotFoundError:
             return
         try:
-            if not await asyncio.to_thread(_wait_empty, events, deadline_s):
+            if not await asyncio.to_thread(_wait_until, events, b"populated 0", deadline_s):
                 raise HostError(
                     f"processes of {self.name} survived KILL for {deadline_s:g} s: {self.processes()}",
                     hint="they are stuck in the kernel; `cat /proc/PID/stack` says where",
                 )
         finally:
             os.close(events)
+
+    async def freeze(self, wanted: bool, *, deadline_s: float = 10) -> None:
+        """Let every member stand still, or go on (cgroup-v2.rst, cgroup.freeze). Idempotent.
+
+        Raises HostError if they do not within `deadline_s`, or if the group is gone.
+        """
+        try:
+            (self._unified / "cgroup.freeze").write_text("1" if wanted else "0")
+            events = os.open(self._unified / "cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise HostError(f"{self.name} cannot be frozen or thawed: {error.strerror}") from error
+        try:
+            told = b"frozen 1" if wanted else b"frozen 0"
+            if not await asyncio.to_thread(_wait_until, events, told, deadline_s):
+                raise HostError(f"{self.name} was not {told.decode()} within {deadline_s:g} s")
+        finally:
+            os.close(events)
+
+    def is_frozen(self) -> bool:
+        return "frozen 1" in (self._unified / "cgroup.events").read_text()
 
     async def remove(self) -> None:
         """Kill the members and take the group away in every tree. Idempotent."""
@@ -172,15 +192,15 @@ class Cgroup:
             await asyncio.to_thread(_remove_tree, directory)
 
 
-def _wait_empty(events: int, deadline_s: float) -> bool:
-    """Until cgroup.events says that nobody is left; the kernel signals its changes as POLLPRI."""
+def _wait_until(events: int, line: bytes, deadline_s: float) -> bool:
+    """Until cgroup.events says `line`; the kernel signals its changes as POLLPRI."""
     poller = select.poll()
     poller.register(events, select.POLLPRI)
     end = time.monotonic() + deadline_s
     while True:
         # Reading comes before waiting: it is what arms the next signal.
         try:
-            if b"populated 0" in os.pread(events, 4096, 0):
+            if line in os.pread(events, 4096, 0):
                 return True
         except OSError as error:
             if error.errno == errno.ENODEV:  # the group itself is gone

@@ -60,6 +60,16 @@ class ContainerMachine:
         await self._cgroup.kill()
         return await self.wait()
 
+    async def halt(self) -> None:
+        """Frozen where it stands, memory and all; that does not outlive the host."""
+        await self._cgroup.freeze(True)
+
+    async def go_on(self) -> None:
+        await self._cgroup.freeze(False)
+
+    async def halted(self) -> bool:
+        return await in_thread(self._cgroup.is_frozen)
+
 
 class ContainerDriver:
     """See the promises in `oriel.machine.driver`."""
