@@ -102,6 +102,14 @@ export class Desktops {
     return this.verb(desktop, (path) => this.client.post(`${path}/stop`));
   }
 
+  pause(desktop: Desktop): Promise<void> {
+    return this.verb(desktop, (path) => this.client.post(`${path}/pause`));
+  }
+
+  resume(desktop: Desktop): Promise<void> {
+    return this.verb(desktop, (path) => this.client.post(`${path}/resume`));
+  }
+
   remove(desktop: Desktop): Promise<void> {
     return this.verb(desktop, (path) => this.client.delete(path));
   }

@@ -188,6 +188,8 @@ export const text = {
     open: (name: string) => `Open ${name}`,
     start: (name: string) => `Start ${name}`,
     stop: (name: string) => `Stop ${name}`,
+    pause: (name: string) => `Pause ${name}`,
+    resume: (name: string) => `Resume ${name}`,
     delete: (name: string) => `Delete ${name}`,
     go: (where: string) => `Go to ${where}`,
   },

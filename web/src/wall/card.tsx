@@ -93,6 +93,16 @@ function CardMenu({ desktop, onRemove, onWayOut }: CardMenuProps) {
                 {text.verbs.start}
               </MenuItem>
             )}
+            {state === "running" && (
+              <MenuItem icon="pause" onClick={item(() => void desktops.pause(desktop))}>
+                {text.verbs.pause}
+              </MenuItem>
+            )}
+            {state === "paused" && (
+              <MenuItem icon="play" onClick={item(() => void desktops.resume(desktop))}>
+                {text.verbs.resume}
+              </MenuItem>
+            )}
             {(state === "running" || state === "starting" || state === "paused") && (
               <MenuItem icon="stop" onClick={item(() => void desktops.shutDown(desktop))}>
                 {text.verbs.stop}

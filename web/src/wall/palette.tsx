@@ -131,6 +131,12 @@ function changes(all: readonly Desktop[]): Command[] {
       .map((desktop) => ({ name: text.palette.start(desktop.name), run: () => desktops.boot(desktop) })),
     ...all
       .filter(({ state }) => state === "running")
+      .map((desktop) => ({ name: text.palette.pause(desktop.name), run: () => desktops.pause(desktop) })),
+    ...all
+      .filter(({ state }) => state === "paused")
+      .map((desktop) => ({ name: text.palette.resume(desktop.name), run: () => desktops.resume(desktop) })),
+    ...all
+      .filter(({ state }) => state === "running")
       .map((desktop) => ({ name: text.palette.stop(desktop.name), run: () => desktops.shutDown(desktop) })),
   ];
 }
