@@ -62,6 +62,21 @@ async def test_whoever_needs_a_paused_desktop_wakes_it_and_many_wake_it_once(c: 
 
 
 @against()
+async def test_one_that_nobody_uses_pauses_by_itself_and_not_while_it_is_watched(c: Running) -> None:
+    async with one(c) as desktop:
+        async with await desktop.vnc() as socket:
+            assert await socket.receive()
+            await desktop.change(idle_timeout_s=1)
+            async with c.sdk() as oriel:
+                await (await oriel.desktops.create("unwatched", deadline_s=10)).change(idle_timeout_s=1)
+            await c.until("unwatched", "paused")
+            assert (await desktop.refresh()).state == "running"
+        await c.until("mine", "paused")
+        await desktop.windows()
+        assert (await desktop.refresh()).state == "running"
+
+
+@against()
 async def test_a_stopped_one_is_not_woken(c: Running) -> None:
     async with one(c) as desktop:
         await desktop.pause()

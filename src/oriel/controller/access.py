@@ -163,6 +163,7 @@ def desktop(
         if running:
             found = await parts.moments.awake(found)
             require_running(found)
+            parts.live.touch(found.id)
         return found
 
     permitted.__dict__["permission"] = permission

@@ -19,6 +19,7 @@ from oriel.controller.app import build_app
 from oriel.controller.bus import Bus
 from oriel.controller.countries import Countries
 from oriel.controller.identities import Identities
+from oriel.controller.idle import pause_unused
 from oriel.controller.limits import Limits
 from oriel.controller.links import Links
 from oriel.controller.live import Live
@@ -129,6 +130,7 @@ async def assemble(home: Home, settings: Settings, url: str) -> AsyncIterator[Pa
         stack.push_async_callback(_finish_background, parts)
         group.create_task(supervisor.keep_adopting(), name="adopt")
         group.create_task(_trim(parts), name="trim events")
+        group.create_task(pause_unused(database, live, parts.moments), name="pause unused")
         stack.callback(live.close)
         stack.callback(bus.close)
         yield parts

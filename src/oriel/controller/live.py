@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,6 +36,17 @@ class Live:
     def __init__(self, each: int) -> None:
         self._each = each
         self._open: set[Connection] = set()
+        self._used: dict[str, float] = {}
+
+    def touch(self, desktop: str) -> None:
+        """Somebody has just used it."""
+        self._used[desktop] = time.monotonic()
+
+    def unused_s(self, desktop: str) -> float:
+        """For how long nobody has looked at it or used it, as far as we know."""
+        if any(one.desktop == desktop and one.kind != "events" for one in self._open):
+            self.touch(desktop)
+        return time.monotonic() - self._used.setdefault(desktop, time.monotonic())
 
     def __iter__(self) -> Iterator[Connection]:
         return iter(self._open)
@@ -51,6 +63,7 @@ class Live:
             yield connection
         finally:
             self._open.discard(connection)
+            self.touch(connection.desktop)
 
     def check_room(self, principal: Principal) -> None:
         """BusyError if this one has too much open already."""

@@ -30,6 +30,7 @@ __all__ = [
     "find",
     "forget",
     "forget_exit",
+    "impatient",
     "known_by_key",
     "move",
     "note",
@@ -148,6 +149,13 @@ def count_states(connection: Connection) -> dict[str, int]:
     """How many desktops are in each state."""
     rows = connection.execute(select(desktops.c.state, func.count()).group_by(desktops.c.state))
     return {str(state): int(count) for state, count in rows}
+
+
+def impatient(connection: Connection) -> list[tuple[str, int]]:
+    """The ids of those that run and are to pause when unused, and after how many seconds."""
+    wanted = (desktops.c.state == State.RUNNING) & (desktops.c.idle_timeout_s > 0)
+    rows = connection.execute(select(desktops.c.id, desktops.c.idle_timeout_s).where(wanted))
+    return [(str(desktop_id), int(seconds)) for desktop_id, seconds in rows]
 
 
 def running(connection: Connection) -> list[str]:
