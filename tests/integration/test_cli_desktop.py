@@ -196,6 +196,9 @@ def test_exit_statuses(world: World) -> None:
     assert status("create", world.name) == 4
     assert status("proxy", "delete", world.proxy) == 4
     assert status("snapshot", world.name, "one") == 1  # a container's memory cannot be kept
+    assert status("pause", world.name) == 0
+    assert status("exec", world.name, "--", "true") == 0  # it wakes for whatever needs it
+    assert status("show", world.name) == 0
     wrong = subprocess.run(
         [ORIEL, "list"], env=world.environment() | {"ORIEL_TOKEN": "wrong"}, capture_output=True, check=False
     )

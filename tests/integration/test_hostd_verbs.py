@@ -58,7 +58,10 @@ def test_create_list_and_remove(home: Home) -> None:
             assert json.loads(keeper.paths.spec.read_text()) == keeper.spec.to_json()
             listed = (await host.ask("list"))["desktops"]
             pid = (await keeper.ask("hello"))["pid"]
-            assert listed == [{"id": keeper.spec.id, "alive": True, "state": "creating", "keeper_pid": pid}]
+            assert listed == [
+                {"id": keeper.spec.id, "alive": True, "state": "creating", "keeper_pid": pid,
+                 "warm": False, "spare": False}
+            ]  # fmt: skip
             await keeper.ask("start", deadline_s=30)
             assert (await host.ask("list"))["desktops"][0]["state"] == "running"
             assert await host.ask("remove", id=keeper.spec.id) == {}
