@@ -21,11 +21,21 @@ from tests.contract.test_boot import Guest, booted
 pytestmark = pytest.mark.emulated
 
 # A program whose state is in memory alone: a counter, and a random number drawn before the moment.
-COUNTER = (
-    "exec 3</dev/urandom; secret=$(head -c 8 <&3 | od -An -tx1 | tr -d ' '); i=0; "
-    "while :; do i=$((i+1)); echo $secret $i >/run/counter.new; "
-    "mv /run/counter.new /run/counter; sleep 0.2; done"
-)
+COUNTER = r"""
+cat >/run/counter.sh <<'END'
+secret=$(od -An -tx8 -N8 /dev/urandom) i=0
+while :; do
+  i=$((i + 1))
+  echo $secret $i >/run/counter.new
+  mv /run/counter.new /run/counter
+  sleep 0.2
+done
+END
+nohup setsid sh /run/counter.sh >/dev/null 2>&1 &
+until [ -s /run/counter ]; do sleep 0.1; done
+echo one >/home/user/kept
+sync
+"""
 
 
 @pytest.fixture
@@ -74,10 +84,7 @@ def test_what_ran_goes_on_from_a_moment_as_often_as_wanted(place: Place) -> None
     async def scenario() -> None:
         async with place.linked():
             async with booted(place) as guest:
-                await guest.sh(f"nohup sh -c '{COUNTER}' >/dev/null 2>&1 &")
-                await guest.sh(
-                    "until [ -s /run/counter ]; do sleep 0.1; done; echo one >/home/user/kept; sync"
-                )
+                await guest.sh(COUNTER)
                 first = await keep(place, guest, moments / "first")
                 # Halted, it can go on after it was saved, and what comes then belongs to no moment.
                 await guest.machine.go_on()  # type: ignore[attr-defined]
