@@ -84,12 +84,13 @@ class Admission:
         """Image, runtime and sizes of a wish for a template, what is left out filled in."""
         settings = self._settings
         runtime = await self._runtime(given.get("runtime", settings.runtime))
+        image = await self._image(given.get("image") or settings.image)
         return {
-            "image": await self._image(given.get("image") or settings.image), "runtime": str(runtime.name),
+            "image": str(image["id"]), "runtime": str(runtime.name),
             "vcpus": given.get("vcpus", settings.vcpus),
             "memory_mib": given.get("memory_mib", settings.memory_mib),
             "disk_gib": given.get("disk_gib", settings.disk_gib),
-            "screen": given.get("screen") or {"width": 1280, "height": 720},
+            "screen": given.get("screen") or image.get("screen") or {"width": 1280, "height": 720},
         }  # fmt: skip
 
     def _check_disk(self, capacity: Capacity) -> None:
