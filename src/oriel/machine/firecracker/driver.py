@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
@@ -28,10 +29,12 @@ from oriel.machine.firecracker.metrics import Metrics
 from oriel.machine.firecracker.release import Release
 from oriel.machine.launch import console_of, launch
 from oriel.machine.tracked import TrackedProcess
-from oriel.model.errors import HostError, NoSpaceError
+from oriel.model.errors import HostError, NoSpaceError, UnavailableError
 from oriel.model.spec import Runtime
 
 __all__ = ["FirecrackerDriver", "jail_of"]
+
+RETRY_S = 0.005
 
 
 class FirecrackerDriver:
@@ -144,6 +147,7 @@ async def _launch(
 
     async def up() -> None:
         await appeared(jail.path(SOCKET))
+        await _listening(jail)
         metrics.open()  # Firecracker holds the other end by now
         for call in asked:
             deadline_s = LOAD_DEADLINE_S if call.path == "/snapshot/load" else API_DEADLINE_S
@@ -163,6 +167,18 @@ async def _launch(
         metrics.close()
         raise
     return FirecrackerMachine(tracked, cgroup, jail, metrics, booted=booted)
+
+
+async def _listening(jail: Jail) -> None:
+    """Until the socket takes connections: between bind(2) and listen(2) it refuses, and no event tells."""
+    while True:
+        try:
+            await ask(jail.root, SOCKET, calls.instance(), deadline_s=API_DEADLINE_S)
+            return
+        except UnavailableError as error:
+            if not isinstance(error.__cause__, ConnectionRefusedError):
+                raise
+            await asyncio.sleep(RETRY_S)
 
 
 def _processor() -> str:
