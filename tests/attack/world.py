@@ -77,7 +77,9 @@ class World:
 
     def _take(self, sock: socket.socket) -> None:
         if sock.family == socket.AF_PACKET:
-            self.frames.append(sock.recv(65536))
+            frame, where = sock.recvfrom(65536)
+            if where[2] != socket.PACKET_OUTGOING:  # what the world itself answers is nobody's attack
+                self.frames.append(frame)
         elif sock.type == socket.SOCK_STREAM:
             connection, sender = sock.accept()
             self.arrived.append(("tcp", sock.getsockname()[1], sender[0].removeprefix("::ffff:")))
