@@ -60,6 +60,7 @@ def test_a_link_torn_by_kill_minus_nine_is_removed_whole_and_made_again(
     maker = subprocess.Popen(
         [sys.executable, "-c", program, desktop_id],
         stdout=subprocess.PIPE, cwd=ROOT, env={"PYTHONPATH": "src", "PATH": os.environ["PATH"]},
+        start_new_session=True,
     )  # fmt: skip
     assert maker.stdout is not None
     with maker.stdout as said:
@@ -67,7 +68,7 @@ def test_a_link_torn_by_kill_minus_nine_is_removed_whole_and_made_again(
         try:
             maker.wait(after_s)  # not a wait for anything: where the crash hits
         except subprocess.TimeoutExpired:
-            maker.send_signal(signal.SIGKILL)
+            os.killpg(maker.pid, signal.SIGKILL)  # with the `ip` that it may have started
             maker.wait()
 
     async def scenario() -> None:

@@ -20,7 +20,7 @@ from oriel.host import process
 from oriel.host.layout import NETNS_DIRECTORY
 from oriel.host.mounts import unmount
 from oriel.host.threads import DedicatedThread
-from oriel.model.errors import HostError, UnavailableError
+from oriel.model.errors import HostError, LaunchError, UnavailableError
 from oriel.model.wire import MAX_LINE
 
 __all__ = ["NetnsSockets", "create_netns", "delete_netns", "list_netns", "netns_mounted"]
@@ -38,7 +38,13 @@ _libc = ctypes.CDLL(None, use_errno=True)
 async def create_netns(path: Path) -> None:
     """Make the named namespace `path` (below /run/netns), replacing a torn or older one."""
     delete_netns(path)
-    await process.run(["ip", "netns", "add", path.name], deadline_s=10)
+    try:
+        await process.run(["ip", "netns", "add", path.name], deadline_s=10)
+    except LaunchError:
+        if path.name not in list_netns(path.name):
+            raise
+        delete_netns(path)  # made meanwhile by what a killed keeper had still started
+        await process.run(["ip", "netns", "add", path.name], deadline_s=10)
 
 
 def delete_netns(path: Path) -> None:

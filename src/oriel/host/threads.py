@@ -38,12 +38,21 @@ class DedicatedThread:
 
     @classmethod
     async def open(cls, name: str, enter: Callable[[], None]) -> DedicatedThread:
-        """Start it and run `enter` in it. Raises what `enter` raises; then the thread has ended."""
+        """Start it and run `enter` in it. Raises what `enter` raises; then the thread has ended.
+
+        When cancelled, the thread ends once `enter` is done.
+        """
         thread = cls(name, enter)
-        await asyncio.wrap_future(thread._entered)
+        try:
+            await asyncio.wrap_future(thread._entered)
+        except BaseException:
+            thread._jobs.put(None)
+            raise
         return thread
 
     def _work(self, enter: Callable[[], None]) -> None:
+        if not self._entered.set_running_or_notify_cancel():
+            return
         _settle(self._entered, enter)
         if self._entered.exception() is None:
             while (job := self._jobs.get()) is not None:
