@@ -15,12 +15,14 @@ from agent.display import Display
 from agent.settings import Settings
 from agent.size import ScreenSize
 from oriel import __version__
+from oriel.model.errors import HostError
 from oriel.model.spec import LIMITS, Screen
 from oriel.model.wire import Call, Handler, write_line
 
 if TYPE_CHECKING:
     from agent.clipboard import Clipboard
     from agent.files import Files
+    from agent.generators import Page
     from agent.input import Input
 
 __all__ = ["Verbs"]
@@ -35,6 +37,7 @@ class Verbs:
         self.settings = settings
         self.display = Display(settings.display)
         self.screen = ScreenSize(self.display, settings.root / "run/oriel/screen")
+        self._marked: list[Page] = []
 
     def begin(self) -> None:
         """Once the event loop runs."""
@@ -63,6 +66,7 @@ class Verbs:
             "hello": self.hello,
             "personalise": self.personalise,
             "wake": self.wake,
+            "mark_generators": self.mark_generators,
             "settle": self.settle,
             "wait_ready": self.wait_ready,
             "windows": self.windows,
@@ -103,6 +107,7 @@ class Verbs:
         root = self.settings.root
         if root == Path("/"):
             skipped = personalise_kernel(identity, container=in_container())
+            self._draw_anew()
         else:
             skipped = dict.fromkeys(("entropy", "clock", "hostname"), f"the identity is for {root}")
         await asyncio.to_thread(write_files, identity, root)
@@ -116,7 +121,29 @@ class Verbs:
         waking = parse_waking(call.args)
         if self.settings.root == Path("/"):
             wake_kernel(waking)
+            self._draw_anew()
         return {}
+
+    async def mark_generators(self, call: Call) -> Mapping[str, Any]:
+        """Before a moment is kept: what is to draw anew in each machine that begins there."""
+        from agent import generators
+
+        Arguments(call.args).done()
+        self._marked = await asyncio.to_thread(generators.find)
+        return {"pages": len(self._marked)}
+
+    def _draw_anew(self) -> None:
+        """HostError if a program could go on with another machine's random numbers."""
+        from agent import generators
+
+        try:
+            generators.empty(self._marked)
+        except OSError as error:
+            raise HostError(
+                f"a program's random numbers could not be renewed: {error.strerror}",
+                hint="the agent must run as root in the desktop",
+            ) from error
+        self._marked = []
 
     async def settle(self, call: Call) -> Mapping[str, Any]:
         from agent.caller import unless_gone

@@ -88,6 +88,7 @@ async def make_template(plan: Plan, steps: Steps, undo: UndoStack) -> Kept:
         if not isinstance(machine, Saving):
             raise not_supported(plan, "be saved")
         await in_thread(lambda: erase(directory))
+        await while_alive(machine, guest.mark_generators(deadline_s=steps.left_s))
         return await write_moment(directory, machine, key, disk=plan.paths.disk_image, copy=True)
 
 

@@ -85,6 +85,10 @@ class Guest:
         entropy = base64.b64encode(os.urandom(64)).decode()
         return await self._ask("wake", {"time_ns": time.time_ns(), "entropy": entropy}, deadline_s)
 
+    async def mark_generators(self, *, deadline_s: float) -> None:
+        """Before a moment is kept: so that each machine that begins there draws its own random numbers."""
+        await self._ask("mark_generators", {}, deadline_s)
+
     async def answer(self, deadline_s: float) -> None:
         """Until a restored guest's agent answers: its port is open since before the moment it was saved."""
         await self._ask("hello", {}, deadline_s)

@@ -24,6 +24,7 @@ __all__ = ["Keeping"]
 
 _LOG = logging.getLogger(__name__)
 _S = State
+MARK_DEADLINE_S = 60  # a second of an emulated processor, and much less of a real one
 CHANGEABLE = ("name", "session_id", "screen", "spare")  # what a warm desktop is told when it is taken
 
 
@@ -125,6 +126,7 @@ class Keeping:
                     raise not_supported(desktop.plan, "be restored")
                 paths = desktop.plan.paths
                 await in_thread(lambda: erase(paths.paused))
+                await desktop.guest.mark_generators(deadline_s=MARK_DEADLINE_S)
                 kept = await write_moment(paths.paused, machine, key, disk=paths.disk_image, copy=False)
                 told |= {"bytes": kept.bytes_own}
             else:
@@ -161,6 +163,7 @@ class Keeping:
             machine, key = self._machine(), await plan.key()
             if not isinstance(machine, Saving) or key is None:
                 raise not_supported(plan, "take snapshots")
+            await self.desktop.guest.mark_generators(deadline_s=MARK_DEADLINE_S)
             kept = await write_moment(
                 directory, machine, key, disk=plan.paths.disk_image, copy=True, then=machine.go_on
             )
