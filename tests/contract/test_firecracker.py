@@ -185,6 +185,8 @@ def test_a_desktop_is_cloned_twice_and_each_goes_its_own_way(real: Place) -> Non
                 machine = await one.driver.restore(one.spec, again)
                 await machine.go_on()
                 await look(one, machine, boot_id, "first", then="third")
+                await machine.kill()
+                await clones[1].kill()
 
     asyncio.run(scenario())
 
