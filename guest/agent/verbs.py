@@ -116,10 +116,11 @@ class Verbs:
 
     async def wake(self, call: Call) -> Mapping[str, Any]:
         from agent.identity import parse_waking
-        from agent.kernel import wake_kernel
+        from agent.kernel import in_container, wake_kernel
 
         waking = parse_waking(call.args)
-        if self.settings.root == Path("/"):
+        # A container's kernel is its host's, which did not stand still.
+        if self.settings.root == Path("/") and not in_container():
             wake_kernel(waking)
             self._draw_anew()
         return {}

@@ -74,9 +74,8 @@ def test_more_memory_than_the_host_has(server: Server) -> None:
 
 
 def test_firecracker_says_that_it_is_not_there(server: Server) -> None:
-    refused(
-        server.oriel("create", "fine", "--runtime", "firecracker", check=False), 1, "firecracker", "container"
-    )
+    told = server.oriel("create", "fine", "--runtime", "firecracker", check=False)
+    refused(told, 1, "firecracker", "not installed", "oriel doctor --install-firecracker")
 
 
 def test_wrong_token(server: Server) -> None:

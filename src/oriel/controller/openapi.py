@@ -57,6 +57,7 @@ _ANSWERS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
     ("/v1/events", "get"): {"200": {"text/event-stream": _EVENT}},
     ("/v1/desktops/{ref}/events", "get"): {"200": {"text/event-stream": _EVENT}},
     ("/v1/images", "post"): {"200": {"application/x-ndjson": {"type": "string"}}},
+    ("/v1/templates", "post"): {"200": {"application/x-ndjson": {"type": "string"}}},
     ("/v1/audit/export", "get"): {"200": {"application/x-ndjson": {"type": "string"}}},
     ("/metrics", "get"): {"200": {"text/plain": {"type": "string"}}},
     ("/v1/session/oidc", "get"): {"303": {}},

@@ -20,7 +20,7 @@ from oriel.controller.store.events import Search, audit_after, audit_page
 from oriel.controller.wishes import ImageWish
 from oriel.model.errors import NotFoundError, OrielError
 
-__all__ = ["router"]
+__all__ = ["ndjson", "router"]
 
 router = APIRouter(prefix="/v1", tags=["host"])
 
@@ -58,7 +58,7 @@ async def show_image(request: Request, principal: Known, image_id: str) -> Respo
 async def build_image(request: Request, wanted: ImageWish) -> Response:
     """Build a recipe: lines of JSON, `{phase, message, done?, image?, error?}`, until one is `done`."""
     lines = parts_of(request).fleet.build_image(wanted.recipe)
-    return StreamingResponse(_ndjson(lines), media_type="application/x-ndjson")
+    return StreamingResponse(ndjson(lines), media_type="application/x-ndjson")
 
 
 @router.delete("/images/{image_id}", status_code=204, dependencies=ADMIN)
@@ -144,10 +144,11 @@ async def _images(parts: Parts, principal: Principal) -> list[dict[str, Any]]:
     ]
 
 
-async def _ndjson(lines: AsyncIterator[Any]) -> AsyncIterator[bytes]:
+async def ndjson(lines: AsyncIterator[Any]) -> AsyncIterator[bytes]:
+    """What a build tells, a line of JSON each; its failure is the last one."""
     try:
         async for line in lines:
-            yield json.dumps(line).encode() + b"\n"
+            yield json.dumps(dict(line)).encode() + b"\n"
     except (OrielError, TimeoutError) as error:
         told = error.to_wire() if isinstance(error, OrielError) else {"message": "no word for too long"}
         yield (

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import secrets
-from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response, StreamingResponse
 
 from oriel.controller.access import account, desktop
+from oriel.controller.api.catalog import ndjson
 from oriel.controller.api.desktops import described
 from oriel.controller.encoding import JsonResponse
 from oriel.controller.identity import Permission, Principal, Reach
@@ -20,7 +19,6 @@ from oriel.controller.store.database import Transaction
 from oriel.controller.store.desktops import Desktop
 from oriel.controller.store.quotas import size_of
 from oriel.controller.wishes import ForkWish, RewindWish, SnapshotWish, TemplateWish
-from oriel.model.errors import OrielError
 from oriel.model.state import State
 
 __all__ = ["router"]
@@ -117,7 +115,7 @@ async def build_template(request: Request, wanted: TemplateWish) -> Response:
     """Boot once and keep the moment: lines of JSON, `{phase, message, done?, template?, error?}`."""
     parts = parts_of(request)
     spec = await parts.admission.shape(wanted.model_dump(exclude_none=True))
-    return StreamingResponse(_ndjson(parts.fleet.build_template(spec)), media_type="application/x-ndjson")
+    return StreamingResponse(ndjson(parts.fleet.build_template(spec)), media_type="application/x-ndjson")
 
 
 @router.delete("/templates/{template_id}", status_code=204, dependencies=ADMIN)
@@ -125,12 +123,3 @@ async def delete_template(request: Request, template_id: str) -> Response:
     """Desktops that began from it keep what they share with it."""
     await parts_of(request).fleet.delete_template(template_id)
     return Response(status_code=204)
-
-
-async def _ndjson(lines: AsyncIterator[Any]) -> AsyncIterator[bytes]:
-    try:
-        async for line in lines:
-            yield json.dumps(dict(line)).encode() + b"\n"
-    except OrielError as error:
-        told = {"phase": "failed", "message": error.message, "done": True, "error": error.to_wire()}
-        yield json.dumps(told).encode() + b"\n"
