@@ -134,7 +134,7 @@ async def test_a_name_belongs_to_one(c: Running) -> None:
 async def test_a_runtime_that_does_not_work_here(c: Running) -> None:
     async with c.http() as http:
         answer = await http.post("/v1/desktops", json={"runtime": "firecracker"})
-        assert (answer.status_code, answer.json()["code"]) == (503, "runtime_unavailable")
+        assert (answer.status_code, answer.json()["code"]) == (422, "runtime_unavailable")
         assert answer.json()["hint"] == "use a host with KVM"
         c.host.runtimes["qemu"] = {"works": True, "isolation": "vm", "detail": "", "hint": ""}
         assert (await http.post("/v1/desktops", json={})).json()["isolation"] == "vm"

@@ -47,6 +47,7 @@ STATUS: tuple[tuple[type[OrielError], int], ...] = (
 # Codes that say more than their class.
 BY_CODE = {
     "not_supported": 501,
+    "runtime_unavailable": 422,  # the request names it: asking again later changes nothing
     "too_large": 413,
     "method_not_allowed": 405,
     "bad_request": 400,
