@@ -99,9 +99,12 @@ def test_the_screen_is_decoded_and_a_typed_text_arrives_as_it_was(
     type_line(page, TEXT)
     type_line(page, "x")
     assert wait_for_file(desk, path) == TEXT + "\n"
-    pair = page.evaluate("""async () => [...(await state.peer.getStats()).values()]
-        .find((one) => one.type === "local-candidate" && one.protocol)""")
-    assert pair["protocol"] == transport
+    protocol = page.evaluate("""async () => {
+        const stats = await state.peer.getStats();
+        const transport = [...stats.values()].find((one) => one.type === "transport");
+        return stats.get(stats.get(transport.selectedCandidatePairId).localCandidateId).protocol;
+    }""")
+    assert protocol == transport
 
 
 def test_the_guest_sees_no_viewer_and_reaches_only_the_relay(desk: Desk, page: Page) -> None:
