@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from pathlib import Path
 
 from agent.generators import Page, empty, find, parse
 
@@ -24,11 +25,13 @@ def test_only_mappings_that_are_empty_after_a_fork_are_found() -> None:
     assert list(parse(7, b"")) == []
 
 
-def test_they_are_emptied_and_what_has_gone_is_passed_over() -> None:
+def test_they_are_emptied_and_what_has_gone_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / str(os.getpid())).symlink_to(f"/proc/{os.getpid()}")  # this process alone is looked into
+    (tmp_path / "4194304").mkdir()  # has ended since it was listed
     with mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as held:
         held.madvise(MADV_WIPEONFORK)
         held.write(b"\1" * mmap.PAGESIZE)
-        mine = [page for page in find() if page.pid == os.getpid()]
-        assert mine
+        mine = find(tmp_path)
+        assert {page.pid for page in mine} == {os.getpid()}
         empty([Page(os.getpid(), 0x1000, 8), Page(1 << 22, 0x1000, 8), *mine])
         assert held[:] == bytes(mmap.PAGESIZE)
