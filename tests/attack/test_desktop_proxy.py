@@ -17,7 +17,7 @@ from tests.fakes.origin import Authority, Origin, Seen
 from tests.fakes.server import TcpServer, read_head
 
 Providers = tuple[Provider, Provider]
-# What happens on the gateway's side only, whatever stands on the other: once is enough.
+# What happens on the gateway's side. Tried on a container only, for its time: not yet on a virtual machine.
 in_a_container = pytest.mark.parametrize("desktop", ["container"], indirect=True, scope="session")
 GET_IP = "GET http://origin.test/ip"
 
