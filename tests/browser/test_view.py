@@ -23,8 +23,9 @@ TERMINAL, PAPER = (300, 650), (1000, 660)  # places in the painted screen
 
 
 def live(page: Page) -> Page:
-    """The page, once its desktop is live."""
+    """The page, once its desktop is live and keys go to it."""
     expect(page.locator(".backdrop.away")).to_be_attached()
+    expect(page.locator(".view-screen canvas")).to_be_focused()
     return page
 
 

@@ -1,4 +1,4 @@
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Client } from "../api/client";
 import type { Desktop, Mode } from "../api/types";
 import { useCell } from "../cell";
@@ -99,7 +99,8 @@ function Over({ desktop, gone, viewing, ...props }: ViewProps & OverProps) {
     if (screen) screen.fitted = size !== "actual";
   }, [screen, size]);
   useFollow(props.client, desktop.id, viewing, size);
-  useEffect(() => {
+  // Before the picture is drawn: whoever sees it may already type.
+  useLayoutEffect(() => {
     if (phase.at === "live") screen?.focus();
   }, [screen, phase.at]);
   return (
