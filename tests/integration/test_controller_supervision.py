@@ -105,7 +105,7 @@ async def _stored(c: Running, name: str) -> DesktopSpec:
     async with c.http() as http:
         session = await http.get("/v1/session")
         assert session.status_code == 200
-    principal = await c.parts.identities.of_token(c.token)
+    principal = await c.parts.credentials.of_token(c.token)
     wish = await c.parts.admission.admit({"name": name}, principal)
     await c.host.close()
     await c.parts.database.write(lambda t: desktops.add(t, wish))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from oriel.controller.control import ACTIVE_S, ControlLease, Kind, Viewer
-from oriel.controller.identity import Mode
+from oriel.controller.rights import Mode
 from oriel.model.errors import ForbiddenError, InvalidError, StateError
 
 

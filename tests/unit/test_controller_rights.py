@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from oriel.controller.identity import Mode, Permission, Principal, later
 from oriel.controller.keys import chord
 from oriel.controller.limits import Limits
 from oriel.controller.log import configure, redact_text
+from oriel.controller.rights import Mode, Permission, Principal, later
 from oriel.controller.tickets import Pass, Tickets
 from oriel.model.errors import AuthError, BusyError, InvalidError
 

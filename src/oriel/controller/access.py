@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 from sqlalchemy import Connection
 from starlette.requests import HTTPConnection, Request
 
-from oriel.controller.identity import Mode, Permission, Principal, Reach
 from oriel.controller.parts import Parts, parts_of
+from oriel.controller.rights import Mode, Permission, Principal, Reach
 from oriel.controller.store import desktops, shares
 from oriel.controller.store.desktops import Desktop
 from oriel.controller.store.shares import Share
@@ -90,15 +90,15 @@ async def identify(connection: HTTPConnection) -> Principal:
 async def _recognise(connection: HTTPConnection, parts: Parts) -> Principal | None:
     if token := bearer_of(connection):
         if token.startswith("grant_"):
-            return await parts.identities.of_grant(token)
-        return await parts.identities.of_token(token)
+            return await parts.credentials.of_grant(token)
+        return await parts.credentials.of_token(token)
     session = connection.cookies.get(cookie_name(connection))
     if not session:
         return None
     if connection.scope.get("method") not in SAFE_METHODS:
         # A browser sends the cookie whoever asks it to; only our own page may change something.
         check_origin(connection, parts, required=True)
-    return await parts.identities.of_session(session)
+    return await parts.credentials.of_session(session)
 
 
 def account(permission: Permission) -> Callable[[Request], Awaitable[Principal]]:

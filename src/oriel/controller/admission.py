@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from oriel.controller.identity import Principal
+from oriel.controller.rights import Principal
 from oriel.controller.store.database import Database
 from oriel.controller.store.desktops import Desktop, Wanted
 from oriel.controller.ways_out import proxy_fault

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -38,11 +41,25 @@ from oriel.controller.problems import problem
 from oriel.controller.wishes import faults_of
 from oriel.model.errors import ForbiddenError, InvalidError, NotFoundError, OrielError
 
-__all__ = ["build_app"]
+__all__ = ["build_app", "document"]
 
 
 def build_app(parts: Parts) -> FastAPI:
     """The application over `parts`. Everything with side effects is made and ended elsewhere."""
+    app = _routed([Middleware(SecurityHeaders), Middleware(Envelope, parts=parts)])
+    app.state.parts = parts
+    app.add_exception_handler(OrielError, _oriel_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    return app
+
+
+def document() -> dict[str, Any]:
+    """The API's description, as every controller of this version serves it."""
+    return describe(_routed([]))
+
+
+def _routed(middleware: Sequence[Middleware]) -> FastAPI:
     app = FastAPI(
         title="Oriel",
         version=oriel.__version__,
@@ -51,18 +68,14 @@ def build_app(parts: Parts) -> FastAPI:
         redoc_url=None,
         openapi_url="/openapi.json",
         redirect_slashes=False,
-        middleware=[Middleware(SecurityHeaders), Middleware(Envelope, parts=parts)],
+        middleware=middleware,
     )
-    app.state.parts = parts
     for module in (
         session, sign_on, desktops, moments, views, shares, control, screen, streams, session_socket,
         computer, commands, files, egress, events, proxies, people, catalog, status, page,
     ):  # fmt: skip
         app.include_router(module.router)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign] # FastAPI's own way to do this
-    app.add_exception_handler(OrielError, _oriel_error)
-    app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(HTTPException, _http_error)
     return app
 
 

@@ -18,7 +18,7 @@ from oriel.controller.admission import Admission
 from oriel.controller.app import build_app
 from oriel.controller.bus import Bus
 from oriel.controller.countries import Countries
-from oriel.controller.identities import Identities
+from oriel.controller.credentials import Credentials
 from oriel.controller.idle import pause_unused
 from oriel.controller.limits import Limits
 from oriel.controller.links import Links
@@ -98,8 +98,8 @@ async def assemble(home: Home, settings: Settings, url: str) -> AsyncIterator[Pa
         stack.push_async_callback(database.close)
         await database.open(bus.publish)
         passwords = Passwords()
-        identities = Identities(database, passwords)
-        await identities.ensure_admin(home.admin_token)
+        credentials = Credentials(database, passwords)
+        await credentials.ensure_admin(home.admin_token)
         fleet, live, tickets = LocalHost(home), Live(settings.connections_per_user), Tickets()
         stills = Stills(home.stills, fleet, settings.still_interval_s)
         stack.push_async_callback(stills.close)
@@ -120,7 +120,7 @@ async def assemble(home: Home, settings: Settings, url: str) -> AsyncIterator[Pa
             settings=settings, url=url, web=settings.web_directory or CHECKOUT / "web/dist",
             database=database, bus=bus, vault=vault, fleet=fleet, passwords=passwords, countries=countries,
             sign_on=SignOn(settings, vault),
-            identities=identities, tickets=tickets, links=Links(database, tickets, settings.grant_ttl_s),
+            credentials=credentials, tickets=tickets, links=Links(database, tickets, settings.grant_ttl_s),
             quotas=Quotas({name: getattr(settings, f"quota_{name}") for name in FIELDS}), live=live,
             limits=Limits(settings.requests_per_second, settings.request_burst),
             metrics=Metrics(), supervisor=supervisor, admission=Admission(fleet, database, settings),

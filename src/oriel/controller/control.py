@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from oriel.controller.identity import Mode
+from oriel.controller.rights import Mode
 from oriel.model.errors import ForbiddenError, InvalidError, StateError
 
 __all__ = ["ACTIVE_S", "ControlLease", "Kind", "Viewer"]

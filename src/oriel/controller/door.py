@@ -18,11 +18,11 @@ from fastapi import APIRouter
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from oriel.controller.access import address_of, bearer_of, check_origin, identify, reach_into, require_running
-from oriel.controller.identity import Mode, Permission, Principal, Reach, seconds_until
 from oriel.controller.live import Connection
 from oriel.controller.middleware import audit
 from oriel.controller.parts import Parts, parts_of
 from oriel.controller.problems import neutral, problem, status_of
+from oriel.controller.rights import Mode, Permission, Principal, Reach, seconds_until
 from oriel.controller.store.desktops import Desktop
 from oriel.controller.tickets import Pass
 from oriel.model.errors import AuthError, ForbiddenError, NotFoundError, OrielError, UnavailableError
@@ -182,7 +182,7 @@ class _Visit:
 
     async def _look_again(self, principal: Principal, found: Desktop) -> None:
         """Still who we were, still the desktop we were let into, still ours to enter."""
-        await self._parts.identities.check(principal)
+        await self._parts.credentials.check(principal)
         again, _, _ = await reach_into(self._parts, principal, found.id)
         require_running(again)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from oriel.controller.identity import Principal
 from oriel.controller.parts import Parts
+from oriel.controller.rights import Principal
 from oriel.controller.store import desktops
 from oriel.controller.store.database import Transaction
 from oriel.controller.store.desktops import Desktop

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import secrets
 
-from oriel.controller.identities import guest_of, still_given
-from oriel.controller.identity import Mode, Principal, digest, later
+from oriel.controller.credentials import guest_of, still_given
+from oriel.controller.rights import Mode, Principal, digest, later
 from oriel.controller.store import shares
 from oriel.controller.store.database import Database
 from oriel.controller.store.desktops import Desktop

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from oriel.controller.identity import Principal
+from oriel.controller.rights import Principal
 from oriel.model.errors import BusyError, NotFoundError, OrielError, UnavailableError
 
 __all__ = ["Connection", "Live"]

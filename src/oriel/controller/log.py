@@ -16,7 +16,7 @@ _SECRET_KEY = re.compile(r"password|secret|token|ticket|grant|authorization|cook
 _SECRETS = (
     # scheme://user:password@ of any URL
     (re.compile(r"(://)[^/\s@]+@"), r"\1…@"),
-    # our own tokens, tickets, grants and sessions: a prefix and 43 letters (identity.py)
+    # our own tokens, tickets, grants and sessions: a prefix and 43 letters (credentials.py)
     (re.compile(r"\b(oriel|ticket|grant|session)([_.])[A-Za-z0-9_-]{16,}"), r"\1\2…"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]+"), r"\1 …"),
 )

@@ -13,14 +13,14 @@ from starlette.requests import HTTPConnection
 from oriel.controller.admission import Admission
 from oriel.controller.bus import Bus
 from oriel.controller.countries import Countries
-from oriel.controller.identities import Identities
-from oriel.controller.identity import Principal
+from oriel.controller.credentials import Credentials
 from oriel.controller.limits import Limits
 from oriel.controller.links import Links
 from oriel.controller.live import Live
 from oriel.controller.metrics import Metrics
 from oriel.controller.moments import Moments
 from oriel.controller.passwords import Passwords
+from oriel.controller.rights import Principal
 from oriel.controller.sharing import Sharing
 from oriel.controller.sign_on import SignOn
 from oriel.controller.stills import Stills
@@ -50,7 +50,7 @@ class Parts:
     fleet: Fleet
     passwords: Passwords
     sign_on: SignOn
-    identities: Identities
+    credentials: Credentials
     tickets: Tickets
     links: Links
     quotas: Quotas
@@ -76,7 +76,7 @@ class Parts:
 
     def cut_off(self, belongs: Callable[[Principal, str], bool], why: OrielError) -> None:
         """Of every principal and desktop for which `belongs`: what is open is closed, tickets are void."""
-        self.identities.forget()
+        self.credentials.forget()
         self.tickets.revoke(lambda one: belongs(one.principal, one.desktop))
         self.live.end(lambda one: belongs(one.principal, one.desktop), why)
 

@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from oriel.controller.control import ACTIVE_S, ControlLease, Kind, Viewer
-from oriel.controller.identity import Mode, Principal, digest
+from oriel.controller.rights import Mode, Principal, digest
 from oriel.controller.store import desktops, events
 from oriel.controller.store.database import Database, Transaction
 from oriel.model.errors import NotFoundError, OrielError

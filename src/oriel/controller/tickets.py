@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from oriel.controller.identity import Mode, Principal, digest, seconds_until
+from oriel.controller.rights import Mode, Principal, digest, seconds_until
 from oriel.model.errors import AuthError, BusyError
 from oriel.model.secret import Secret
 

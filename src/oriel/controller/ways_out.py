@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from oriel.controller.identity import Permission, Principal
+from oriel.controller.rights import Permission, Principal
 from oriel.controller.store import proxies
 from oriel.controller.store.desktops import Desktop
 from oriel.controller.vault import Vault

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from oriel.controller.identity import Permission, Role
+from oriel.controller.rights import Permission, Role
 from oriel.model.errors import Fault, InvalidError
 from oriel.model.spec import LIMITS, NAME
 

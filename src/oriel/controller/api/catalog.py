@@ -14,8 +14,8 @@ from starlette.responses import Response, StreamingResponse
 import oriel
 from oriel.controller.access import account
 from oriel.controller.encoding import JsonResponse, before_of, list_of
-from oriel.controller.identity import Permission, Principal
 from oriel.controller.parts import Parts, parts_of
+from oriel.controller.rights import Permission, Principal
 from oriel.controller.store.events import Search, audit_after, audit_page
 from oriel.controller.wishes import ImageWish
 from oriel.model.errors import NotFoundError, OrielError

@@ -10,8 +10,8 @@ from starlette.responses import Response
 from oriel.controller.access import desktop
 from oriel.controller.encoding import JsonResponse
 from oriel.controller.guest import Guest
-from oriel.controller.identity import Permission
 from oriel.controller.parts import parts_of
+from oriel.controller.rights import Permission
 from oriel.controller.store.desktops import Desktop
 from oriel.controller.wishes import Exec
 

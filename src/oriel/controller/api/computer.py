@@ -12,10 +12,10 @@ from starlette.responses import Response
 from oriel.controller.access import desktop
 from oriel.controller.encoding import JsonResponse
 from oriel.controller.guest import Guest
-from oriel.controller.identity import Permission
 from oriel.controller.keys import chord
 from oriel.controller.parts import parts_of
 from oriel.controller.picture import encode_png
+from oriel.controller.rights import Permission
 from oriel.controller.store.desktops import Desktop
 from oriel.controller.wishes import Click, Drag, Keys, Point, ScreenSize, Scroll, Text
 from oriel.model.errors import Fault, InvalidError

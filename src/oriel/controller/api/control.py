@@ -9,8 +9,8 @@ from starlette.responses import Response
 
 from oriel.controller.access import desktop
 from oriel.controller.encoding import JsonResponse
-from oriel.controller.identity import Permission
 from oriel.controller.parts import parts_of
+from oriel.controller.rights import Permission
 from oriel.controller.sharing import Circle
 from oriel.controller.store.desktops import Desktop
 from oriel.controller.wishes import Control

@@ -13,8 +13,8 @@ from starlette.responses import Response
 from oriel.controller.access import account, desktop
 from oriel.controller.documents import desktop_document, desktop_json, reduced_document, shared_document
 from oriel.controller.encoding import JsonResponse, before_of, list_of
-from oriel.controller.identity import Permission, Principal, Reach, later
 from oriel.controller.parts import Parts, parts_of
+from oriel.controller.rights import Permission, Principal, Reach, later
 from oriel.controller.store import desktops as store
 from oriel.controller.store import shares
 from oriel.controller.store.database import Transaction
@@ -134,7 +134,7 @@ async def delete_desktop(request: Request, found: Controllable) -> Response:
     """Gone with its disk when this answers."""
     parts = parts_of(request)
     await parts.supervisor.delete(found.id)
-    parts.identities.forget()  # its links went with it
+    parts.credentials.forget()  # its links went with it
     parts.stills.forget(found.id)
     parts.sharing.forget(found.id)
     return Response(status_code=204)
@@ -182,7 +182,7 @@ async def _made_before(parts: Parts, request: Request, desktop_id: str) -> JsonR
 
 async def _owner(parts: Parts, name: str) -> Any:
     try:
-        return await parts.identities.user(name)
+        return await parts.credentials.user(name)
     except NotFoundError as error:
         raise InvalidError.of([Fault("owner", error.message)]) from error
 

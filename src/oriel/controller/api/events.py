@@ -12,9 +12,9 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from oriel.controller.access import account, desktop
-from oriel.controller.identity import Permission, Principal, Reach, seconds_until
 from oriel.controller.live import Connection as Open
 from oriel.controller.parts import Parts, parts_of
+from oriel.controller.rights import Permission, Principal, Reach, seconds_until
 from oriel.controller.store import events as store
 from oriel.controller.store import shares
 from oriel.controller.store.desktops import Desktop

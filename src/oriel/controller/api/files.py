@@ -15,8 +15,8 @@ from starlette.responses import Response, StreamingResponse
 from oriel.controller.access import desktop
 from oriel.controller.encoding import JsonResponse
 from oriel.controller.guest import Guest
-from oriel.controller.identity import Permission
 from oriel.controller.parts import parts_of
+from oriel.controller.rights import Permission
 from oriel.controller.store.desktops import Desktop
 from oriel.model import wire
 from oriel.model.errors import Fault, InvalidError, WireError

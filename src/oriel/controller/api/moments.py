@@ -12,8 +12,8 @@ from oriel.controller.access import account, desktop
 from oriel.controller.api.catalog import ndjson
 from oriel.controller.api.desktops import described
 from oriel.controller.encoding import JsonResponse
-from oriel.controller.identity import Permission, Principal, Reach
 from oriel.controller.parts import parts_of
+from oriel.controller.rights import Permission, Principal, Reach
 from oriel.controller.store import desktops as store
 from oriel.controller.store.database import Transaction
 from oriel.controller.store.desktops import Desktop

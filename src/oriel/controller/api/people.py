@@ -11,8 +11,8 @@ from starlette.responses import Response
 from oriel.controller.access import account
 from oriel.controller.documents import quota_document, token_document, user_document
 from oriel.controller.encoding import JsonResponse, before_of, list_of
-from oriel.controller.identity import Permission, Principal, allowed
 from oriel.controller.parts import Parts, parts_of
+from oriel.controller.rights import Permission, Principal, allowed
 from oriel.controller.store import people as store
 from oriel.controller.store.people import User
 from oriel.controller.store.quotas import usage_of
@@ -56,7 +56,7 @@ async def add_user(request: Request, wanted: UserWish) -> Response:
 async def show_user(request: Request, ref: str) -> Response:
     """With what they may have, and have."""
     parts = parts_of(request)
-    user = await parts.identities.user(ref)
+    user = await parts.credentials.user(ref)
     usage = await parts.database.read(lambda c: usage_of(c, user.id))
     limits = parts.quotas.limits(user.role, user.quota)
     return JsonResponse(user_document(user) | quota_document(limits, usage))
@@ -66,7 +66,7 @@ async def show_user(request: Request, ref: str) -> Response:
 async def change_user(request: Request, ref: str, wanted: UserChange) -> Response:
     """A new role is in force at once: what they have open is closed. A quota binds what they make next."""
     parts = parts_of(request)
-    user = await parts.identities.user(ref)
+    user = await parts.credentials.user(ref)
     subject = _subject(parts, wanted.subject)
     quota = wanted.quota.given() if wanted.quota else None
     changed = await parts.database.write(
@@ -81,7 +81,7 @@ async def change_user(request: Request, ref: str, wanted: UserChange) -> Respons
 async def delete_user(request: Request, ref: str) -> Response:
     """With their tokens, sessions and links, at once. Refused while they own anything."""
     parts = parts_of(request)
-    user = await parts.identities.user(ref)
+    user = await parts.credentials.user(ref)
     await parts.database.write(lambda t: store.remove_user(t, user))
     _cut_off(parts, user)
     return Response(status_code=204)
@@ -91,8 +91,8 @@ async def delete_user(request: Request, ref: str) -> Response:
 async def set_password(request: Request, ref: str, wanted: NewPassword) -> Response:
     """In place of the one they have. Everyone signed in as them is signed out; links they gave end."""
     parts = parts_of(request)
-    user = await parts.identities.user(ref)
-    await parts.identities.set_password(user, wanted.password)
+    user = await parts.credentials.user(ref)
+    await parts.credentials.set_password(user, wanted.password)
     _sign_out(parts, user)
     return Response(status_code=204)
 
@@ -101,8 +101,8 @@ async def set_password(request: Request, ref: str, wanted: NewPassword) -> Respo
 async def remove_password(request: Request, ref: str) -> Response:
     """They sign in by other ways only, from now on."""
     parts = parts_of(request)
-    user = await parts.identities.user(ref)
-    await parts.identities.set_password(user, None)
+    user = await parts.credentials.user(ref)
+    await parts.credentials.set_password(user, None)
     _sign_out(parts, user)
     return Response(status_code=204)
 
@@ -134,7 +134,7 @@ async def create_token(request: Request, principal: Known, wanted: TokenWish) ->
         raise ForbiddenError(
             "a token cannot make one that may more", hint="leave scopes out, or ask for less"
         )
-    token, secret = await parts.identities.make_token(user, wanted.name, scopes, wanted.expires_in_s)
+    token, secret = await parts.credentials.make_token(user, wanted.name, scopes, wanted.expires_in_s)
     return JsonResponse({**token_document(token), "token": secret.reveal()}, status_code=201)
 
 
@@ -148,7 +148,7 @@ async def revoke_token(request: Request, principal: Known, token_id: str) -> Res
     """At once: its sessions end, what it has open is closed, links it gave are void."""
     parts = parts_of(request)
     token = await _find_token(parts, principal, token_id)
-    await parts.identities.revoke(token.id)
+    await parts.credentials.revoke(token.id)
     parts.cut_off(lambda who, _: who.token_id == token.id, AuthError("the token was revoked"))
     return Response(status_code=204)
 
@@ -159,7 +159,7 @@ async def _user_of_token(parts: Parts, principal: Principal, name: str | None) -
     if name != principal.name and not principal.may(Permission.ADMIN):
         raise ForbiddenError("you can make tokens only for yourself", hint="leave user out")
     try:
-        return await parts.identities.user(name)
+        return await parts.credentials.user(name)
     except NotFoundError as error:
         raise InvalidError.of([Fault("user", error.message)]) from error
 

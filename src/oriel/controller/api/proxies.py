@@ -15,9 +15,9 @@ from oriel.controller.access import account, owned
 from oriel.controller.documents import proxy_document
 from oriel.controller.egress import change_way_out, egress_document
 from oriel.controller.encoding import JsonResponse, before_of, list_of
-from oriel.controller.identity import Permission, Principal
 from oriel.controller.parts import Parts, parts_of
 from oriel.controller.proxy_check import check_proxy
+from oriel.controller.rights import Permission, Principal
 from oriel.controller.store import desktops
 from oriel.controller.store import proxies as store
 from oriel.controller.store.database import Transaction
@@ -101,7 +101,7 @@ async def change_proxy(request: Request, principal: Changer, ref: str, wanted: P
         values |= {"secret": parts.vault.seal(url), **_seen_of(url)}
     if wanted.owner is not None:
         principal.require(Permission.ADMIN)
-        values["owner_id"] = (await parts.identities.user(wanted.owner)).id
+        values["owner_id"] = (await parts.credentials.user(wanted.owner)).id
 
     def change(transaction: Transaction) -> Proxy:
         owner_id = values.get("owner_id", found.owner_id)

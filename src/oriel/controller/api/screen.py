@@ -12,9 +12,9 @@ from fastapi import APIRouter
 from oriel.controller.api.streams import both
 from oriel.controller.control import ControlLease, Viewer
 from oriel.controller.door import Opened, add_door, messages
-from oriel.controller.identity import Mode
 from oriel.controller.parts import Parts
 from oriel.controller.rfb import Hands, NoHands, RfbGuard
+from oriel.controller.rights import Mode
 from oriel.controller.sharing import Circle
 from oriel.controller.store.desktops import Desktop
 from oriel.model import wire

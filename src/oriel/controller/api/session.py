@@ -10,8 +10,8 @@ from starlette.responses import Response
 from oriel.controller.access import account, address_of, check_origin, cookie_name, identify
 from oriel.controller.documents import quota_document
 from oriel.controller.encoding import JsonResponse
-from oriel.controller.identity import Permission, Principal
 from oriel.controller.parts import Parts, parts_of
+from oriel.controller.rights import Permission, Principal
 from oriel.controller.store import people, quotas
 from oriel.controller.store import sessions as store
 from oriel.controller.wishes import PasswordChange, SignIn
@@ -49,8 +49,8 @@ async def sign_in(request: Request, wanted: SignIn) -> Response:
 
 
 async def _by_token(request: Request, parts: Parts, token: str) -> tuple[Principal, Secret]:
-    holder = await parts.identities.of_token(token)
-    return await parts.identities.open_session(
+    holder = await parts.credentials.of_token(token)
+    return await parts.credentials.open_session(
         holder.user_id, "token", parts.settings.session_ttl_s, address=address_of(request),
         token_id=holder.token_id,
     )  # fmt: skip
@@ -60,8 +60,8 @@ async def _by_password(request: Request, parts: Parts, name: str, password: str)
     if await parts.database.read(lambda c: people.password_of(c, name)) is not None:
         # For the audit trail; what is no user's name may be a password in the wrong field.
         request.state.about = name
-    user = await parts.identities.by_password(name, password)
-    return await parts.identities.open_session(
+    user = await parts.credentials.by_password(name, password)
+    return await parts.credentials.open_session(
         user.id, "password", parts.settings.session_ttl_s, address=address_of(request)
     )
 
@@ -70,10 +70,10 @@ async def leave_former(request: Request, parts: Parts) -> None:
     """The session this browser came with ends: nobody who knew it shares the new one."""
     if former := request.cookies.get(cookie_name(request)):
         try:
-            principal = await parts.identities.of_session(former)
+            principal = await parts.credentials.of_session(former)
         except AuthError:
             return
-        await parts.identities.end_session(principal.session)
+        await parts.credentials.end_session(principal.session)
 
 
 def set_cookie(request: Request, response: Response, session: Secret, ttl_s: int) -> None:
@@ -119,7 +119,7 @@ async def _end(parts: Parts, principal: Principal, *, everywhere: bool) -> None:
         await parts.database.write(lambda t: store.end_of_user(t, principal.user_id))
         parts.cut_off(lambda who, _: bool(who.session) and who.user_id == principal.user_id, why)
         return
-    await parts.identities.end_session(principal.session)
+    await parts.credentials.end_session(principal.session)
     parts.cut_off(lambda who, _: who.session == principal.session, why)
 
 
@@ -128,17 +128,17 @@ async def change_password(request: Request, principal: Known, wanted: PasswordCh
     """Your own, by the old one. Everyone signed in as you is signed out, but for a page that asks by its
     cookie: it gets a new one. Links you gave end. An administrator sets it for who has none, or forgot it."""
     parts = parts_of(request)
-    user = await parts.identities.user(principal.user_id)
+    user = await parts.credentials.user(principal.user_id)
     if not user.has_password:
         raise ForbiddenError("you have no password to change", hint="ask an administrator to set one")
     address = address_of(request)
     parts.limits.check_failures(address, user.name)
     try:
-        await parts.identities.by_password(user.name, wanted.current or "")
+        await parts.credentials.by_password(user.name, wanted.current or "")
     except AuthError:
         parts.limits.note_failure(address, user.name)
         raise InvalidError.of([Fault("current", "is not your password")]) from None
-    await parts.identities.set_password(user, wanted.password)
+    await parts.credentials.set_password(user, wanted.password)
     parts.cut_off(
         lambda who, _: who.user_id == user.id and bool(who.session or who.link),
         AuthError("the password was changed"),
@@ -146,7 +146,7 @@ async def change_password(request: Request, principal: Known, wanted: PasswordCh
     response = Response(status_code=204)
     if principal.session:
         ttl_s = parts.settings.session_ttl_s
-        _, session = await parts.identities.open_session(user.id, "password", ttl_s, address=address)
+        _, session = await parts.credentials.open_session(user.id, "password", ttl_s, address=address)
         set_cookie(request, response, session, ttl_s)
     return response
 

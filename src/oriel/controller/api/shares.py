@@ -11,8 +11,8 @@ from starlette.responses import Response
 from oriel.controller.access import desktop
 from oriel.controller.documents import link_document, share_document
 from oriel.controller.encoding import JsonResponse
-from oriel.controller.identity import Mode, Permission, allowed, later
 from oriel.controller.parts import Parts, parts_of
+from oriel.controller.rights import Mode, Permission, allowed, later
 from oriel.controller.store import shares as store
 from oriel.controller.store.database import Transaction
 from oriel.controller.store.desktops import Desktop
@@ -84,7 +84,7 @@ async def end_share(request: Request, found: Shareable, share_id: str) -> Respon
 
 async def _sharer(parts: Parts, found: Desktop, wanted: ShareWish) -> User:
     try:
-        user = await parts.identities.user(wanted.user)
+        user = await parts.credentials.user(wanted.user)
     except NotFoundError as error:
         raise InvalidError.of([Fault("user", error.message)]) from error
     if user.id == found.owner_id:

@@ -82,12 +82,12 @@ async def _arrive(request: Request, parts: Parts) -> Response:
     parts.limits.check_failures(address)
     kept = request.cookies.get(_cookie(request), "")
     arrival = await parts.sign_on.finish(dict(request.query_params), kept, _back(parts, request))
-    user: User = await parts.identities.of_subject(
+    user: User = await parts.credentials.of_subject(
         arrival.subject, arrival.wished_name, parts.settings.oidc_role
     )
     await leave_former(request, parts)
     ttl_s = parts.settings.session_ttl_s
-    principal, session = await parts.identities.open_session(user.id, "oidc", ttl_s, address=address)
+    principal, session = await parts.credentials.open_session(user.id, "oidc", ttl_s, address=address)
     request.state.principal = principal
     response = _to(arrival.path)
     set_cookie(request, response, session, ttl_s)

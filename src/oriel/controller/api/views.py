@@ -10,9 +10,9 @@ from starlette.responses import Response
 from oriel.controller.access import address_of, desktop, reach_into
 from oriel.controller.documents import reduced_document
 from oriel.controller.encoding import JsonResponse
-from oriel.controller.identity import Mode, Permission, Principal, Reach, later
 from oriel.controller.links import FROM_S
 from oriel.controller.parts import parts_of
+from oriel.controller.rights import Mode, Permission, Principal, Reach, later
 from oriel.controller.store.desktops import Desktop
 from oriel.controller.tickets import Pass
 from oriel.controller.wishes import Redemption, TicketWish

@@ -1,4 +1,4 @@
-"""The first tables: people, desktops, proxies, events, audit."""
+"""The first tables, a function each: people, desktops, proxies, events, audit."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,14 +8,23 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+_NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+_TIME = sa.String(length=24)
+
 
 def upgrade() -> None:
+    for make in (
+        _audit, _events, _users, _desktops, _idempotency, _proxies, _leases, _tokens, _sessions, _shares,
+        _links,
+    ):  # fmt: skip
+        make()
+
+
+def _audit() -> None:
     op.create_table(
         "audit",
-        sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
-        sa.Column("at", sa.String(length=24), nullable=False),
+        sa.Column("id", _NUMBER, autoincrement=True, nullable=False),
+        sa.Column("at", _TIME, nullable=False),
         sa.Column("actor", sa.String(length=128), nullable=False),
         sa.Column("action", sa.String(length=64), nullable=False),
         sa.Column("target", sa.String(length=128), nullable=False),
@@ -26,12 +35,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_audit"),
         sqlite_autoincrement=True,
     )
+    _keep_audit()
+
+
+def _events() -> None:
     op.create_table(
         "events",
-        sa.Column(
-            "seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
-        sa.Column("at", sa.String(length=24), nullable=False),
+        sa.Column("seq", _NUMBER, autoincrement=True, nullable=False),
+        sa.Column("at", _TIME, nullable=False),
         sa.Column("desktop", sa.String(length=16), nullable=False),
         sa.Column("owner_id", sa.String(length=16), nullable=False),
         sa.Column("kind", sa.String(length=64), nullable=False),
@@ -42,28 +53,30 @@ def upgrade() -> None:
     )
     op.create_index("ix_events_desktop_seq", "events", ["desktop", "seq"], unique=False)
     op.create_index("ix_events_owner_id_seq", "events", ["owner_id", "seq"], unique=False)
+
+
+def _users() -> None:
     op.create_table(
         "users",
-        sa.Column(
-            "number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
+        sa.Column("number", _NUMBER, autoincrement=True, nullable=False),
         sa.Column("id", sa.String(length=16), nullable=False),
         sa.Column("name", sa.String(length=63), nullable=False),
         sa.Column("role", sa.String(length=16), nullable=False),
         sa.Column("password", sa.String(length=255), nullable=True),
         sa.Column("subject", sa.String(length=512), nullable=True),
         sa.Column("quota", sa.JSON(), nullable=False),
-        sa.Column("created_at", sa.String(length=24), nullable=False),
+        sa.Column("created_at", _TIME, nullable=False),
         sa.PrimaryKeyConstraint("number", name="pk_users"),
         sa.UniqueConstraint("id", name="uq_users_id"),
         sa.UniqueConstraint("name", name="uq_users_name"),
         sa.UniqueConstraint("subject", name="uq_users_subject"),
     )
+
+
+def _desktops() -> None:
     op.create_table(
         "desktops",
-        sa.Column(
-            "number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
+        sa.Column("number", _NUMBER, autoincrement=True, nullable=False),
         sa.Column("id", sa.String(length=16), nullable=False),
         sa.Column("name", sa.String(length=63), nullable=False),
         sa.Column("owner_id", sa.String(length=16), nullable=False),
@@ -88,11 +101,11 @@ def upgrade() -> None:
         sa.Column("exit_was", sa.String(length=45), nullable=False),
         sa.Column("idle_timeout_s", sa.Integer(), nullable=False),
         sa.Column("labels", sa.JSON(), nullable=False),
-        sa.Column("created_at", sa.String(length=24), nullable=False),
-        sa.Column("ready_at", sa.String(length=24), nullable=True),
+        sa.Column("created_at", _TIME, nullable=False),
+        sa.Column("ready_at", _TIME, nullable=True),
         sa.Column("timings", sa.JSON(), nullable=False),
         sa.Column("error", sa.JSON(), nullable=True),
-        sa.Column("journal_seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("journal_seq", _NUMBER, nullable=False),
         sa.Column("revision", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(["owner_id"], ["users.id"], name="fk_desktops_owner_id"),
         sa.PrimaryKeyConstraint("number", name="pk_desktops"),
@@ -101,22 +114,26 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_desktops_owner_id", "desktops", ["owner_id"], unique=False)
+
+
+def _idempotency() -> None:
     op.create_table(
         "idempotency",
         sa.Column("user_id", sa.String(length=16), nullable=False),
         sa.Column("key", sa.String(length=128), nullable=False),
         sa.Column("digest", sa.String(length=64), nullable=False),
         sa.Column("desktop_id", sa.String(length=16), nullable=False),
-        sa.Column("created_at", sa.String(length=24), nullable=False),
+        sa.Column("created_at", _TIME, nullable=False),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_idempotency_user_id", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("user_id", "key", name="pk_idempotency"),
     )
     op.create_index("ix_idempotency_created_at", "idempotency", ["created_at"], unique=False)
+
+
+def _proxies() -> None:
     op.create_table(
         "proxies",
-        sa.Column(
-            "number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
+        sa.Column("number", _NUMBER, autoincrement=True, nullable=False),
         sa.Column("id", sa.String(length=16), nullable=False),
         sa.Column("name", sa.String(length=63), nullable=False),
         sa.Column("owner_id", sa.String(length=16), nullable=False),
@@ -127,43 +144,50 @@ def upgrade() -> None:
         sa.Column("shared", sa.Boolean(), nullable=False),
         sa.Column("failover", sa.Boolean(), nullable=False),
         sa.Column("labels", sa.JSON(), nullable=False),
-        sa.Column("created_at", sa.String(length=24), nullable=False),
+        sa.Column("created_at", _TIME, nullable=False),
         sa.ForeignKeyConstraint(["owner_id"], ["users.id"], name="fk_proxies_owner_id"),
         sa.PrimaryKeyConstraint("number", name="pk_proxies"),
         sa.UniqueConstraint("id", name="uq_proxies_id"),
         sa.UniqueConstraint("name", name="uq_proxies_name"),
     )
     op.create_index("ix_proxies_owner_id", "proxies", ["owner_id"], unique=False)
+
+
+def _leases() -> None:
     op.create_table(
         "leases",
         sa.Column("proxy_id", sa.String(length=16), nullable=False),
         sa.Column("place", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("user_id", sa.String(length=16), nullable=False),
-        sa.Column("taken_at", sa.String(length=24), nullable=False),
+        sa.Column("taken_at", _TIME, nullable=False),
         sa.ForeignKeyConstraint(["proxy_id"], ["proxies.id"], name="fk_leases_proxy_id", ondelete="CASCADE"),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_leases_user_id", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("proxy_id", "place", name="pk_leases"),
     )
     op.create_index("ix_leases_user_id", "leases", ["user_id"], unique=False)
+
+
+def _tokens() -> None:
     op.create_table(
         "tokens",
-        sa.Column(
-            "number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
+        sa.Column("number", _NUMBER, autoincrement=True, nullable=False),
         sa.Column("id", sa.String(length=16), nullable=False),
         sa.Column("user_id", sa.String(length=16), nullable=False),
         sa.Column("name", sa.String(length=63), nullable=False),
         sa.Column("digest", sa.String(length=64), nullable=False),
         sa.Column("scopes", sa.JSON(), nullable=False),
-        sa.Column("created_at", sa.String(length=24), nullable=False),
-        sa.Column("expires_at", sa.String(length=24), nullable=True),
-        sa.Column("last_used_at", sa.String(length=24), nullable=True),
+        sa.Column("created_at", _TIME, nullable=False),
+        sa.Column("expires_at", _TIME, nullable=True),
+        sa.Column("last_used_at", _TIME, nullable=True),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_tokens_user_id", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("number", name="pk_tokens"),
         sa.UniqueConstraint("digest", name="uq_tokens_digest"),
         sa.UniqueConstraint("id", name="uq_tokens_id"),
     )
     op.create_index("ix_tokens_user_id", "tokens", ["user_id"], unique=False)
+
+
+def _sessions() -> None:
     op.create_table(
         "sessions",
         sa.Column("digest", sa.String(length=64), nullable=False),
@@ -171,25 +195,26 @@ def upgrade() -> None:
         sa.Column("token_id", sa.String(length=16), nullable=True),
         sa.Column("way", sa.String(length=16), nullable=False),
         sa.Column("address", sa.String(length=64), nullable=False),
-        sa.Column("created_at", sa.String(length=24), nullable=False),
-        sa.Column("expires_at", sa.String(length=24), nullable=False),
+        sa.Column("created_at", _TIME, nullable=False),
+        sa.Column("expires_at", _TIME, nullable=False),
         sa.ForeignKeyConstraint(["token_id"], ["tokens.id"], name="fk_sessions_token_id", ondelete="CASCADE"),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_sessions_user_id", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("digest", name="pk_sessions"),
     )
     op.create_index("ix_sessions_token_id", "sessions", ["token_id"], unique=False)
     op.create_index("ix_sessions_user_id", "sessions", ["user_id"], unique=False)
+
+
+def _shares() -> None:
     op.create_table(
         "shares",
-        sa.Column(
-            "number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
+        sa.Column("number", _NUMBER, autoincrement=True, nullable=False),
         sa.Column("id", sa.String(length=16), nullable=False),
         sa.Column("desktop_id", sa.String(length=16), nullable=False),
         sa.Column("user_id", sa.String(length=16), nullable=False),
         sa.Column("mode", sa.String(length=16), nullable=False),
-        sa.Column("created_at", sa.String(length=24), nullable=False),
-        sa.Column("expires_at", sa.String(length=24), nullable=True),
+        sa.Column("created_at", _TIME, nullable=False),
+        sa.Column("expires_at", _TIME, nullable=True),
         sa.ForeignKeyConstraint(
             ["desktop_id"], ["desktops.id"], name="fk_shares_desktop_id", ondelete="CASCADE"
         ),
@@ -199,20 +224,21 @@ def upgrade() -> None:
         sa.UniqueConstraint("id", name="uq_shares_id"),
     )
     op.create_index("ix_shares_user_id", "shares", ["user_id"], unique=False)
+
+
+def _links() -> None:
     op.create_table(
         "links",
-        sa.Column(
-            "number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
+        sa.Column("number", _NUMBER, autoincrement=True, nullable=False),
         sa.Column("id", sa.String(length=16), nullable=False),
         sa.Column("digest", sa.String(length=64), nullable=False),
         sa.Column("desktop_id", sa.String(length=16), nullable=False),
         sa.Column("giver_id", sa.String(length=16), nullable=False),
         sa.Column("token_id", sa.String(length=16), nullable=True),
         sa.Column("mode", sa.String(length=16), nullable=False),
-        sa.Column("created_at", sa.String(length=24), nullable=False),
-        sa.Column("opened_at", sa.String(length=24), nullable=True),
-        sa.Column("expires_at", sa.String(length=24), nullable=False),
+        sa.Column("created_at", _TIME, nullable=False),
+        sa.Column("opened_at", _TIME, nullable=True),
+        sa.Column("expires_at", _TIME, nullable=False),
         sa.ForeignKeyConstraint(
             ["desktop_id"], ["desktops.id"], name="fk_links_desktop_id", ondelete="CASCADE"
         ),
@@ -224,7 +250,6 @@ def upgrade() -> None:
     )
     for column in ("desktop_id", "giver_id", "token_id"):
         op.create_index(f"ix_links_{column}", "links", [column], unique=False)
-    _keep_audit()
 
 
 def _keep_audit() -> None:

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from oriel.controller.identity import Mode, Permission, Principal, Role, allowed, digest, later
 from oriel.controller.passwords import Passwords
+from oriel.controller.rights import Mode, Permission, Principal, Role, allowed, digest, later
 from oriel.controller.store import people, sessions, shares
 from oriel.controller.store.database import Database, Transaction
 from oriel.controller.store.people import Token, User
@@ -27,7 +27,7 @@ from oriel.model.errors import AuthError, Fault, ForbiddenError, InvalidError, N
 from oriel.model.events import utc_now
 from oriel.model.secret import Secret
 
-__all__ = ["Identities"]
+__all__ = ["Credentials"]
 
 CACHE_S = 5.0  # how long somebody is believed without asking the database; revoking forgets it at once
 TOUCH_S = 60.0
@@ -35,7 +35,7 @@ MOST_KNOWN = 10_000
 ROOT = "admin"
 
 
-class Identities:
+class Credentials:
     """Whoever has a credential, by that credential."""
 
     def __init__(self, database: Database, passwords: Passwords) -> None:
