@@ -23,7 +23,7 @@ from oriel.client import AsyncOriel, DesktopInfo
 from oriel.host.accounts import require_root
 from oriel.host.layout import Home, default_home
 from oriel.host.process import ProcessId, end, spawn, wait_gone
-from oriel.host.records import read_json
+from oriel.host.records import read_json, read_process
 from oriel.host.settings import load_settings
 from oriel.image.build import Progress, build
 from oriel.machine.driver import Probe
@@ -90,7 +90,8 @@ async def stop(home: Home, *, desktops: bool) -> None:
     problems: list[str] = []
     if desktops and any(home.desktops.glob("d-*")):
         # Keepers outlive whatever serves them: without a hostd, one is started to end them.
-        async with contextlib.nullcontext() if serving else _hostd(home):
+        hostd = read_process(home.hostd_record)
+        async with contextlib.nullcontext() if hostd and hostd.alive else _hostd(home):
             answer = await wire.call(wire.unix(home.hostd_socket), "retire", deadline_s=STOP_DEADLINE_S)
             problems = list(answer["problems"])
     identity = ProcessId.of(serving.pid) if serving else None

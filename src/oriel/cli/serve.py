@@ -114,11 +114,11 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _url(listener: socket.socket, host: str) -> str:
+def _url(listener: socket.socket, host: str, scheme: str) -> str:
     port = listener.getsockname()[1]
     if host in ("0.0.0.0", "::", ""):  # noqa: S104 - only compared: what people can type
         host = "127.0.0.1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 async def serve(
@@ -139,7 +139,7 @@ async def serve(
             hint="./run --stop ends it; --home serves another home",
         )
     listener = listen(settings.host, settings.port)
-    url = _url(listener, settings.host)
+    url = _url(listener, settings.host, "https" if settings.tls_certificate else "http")
     parts = await _parts(home, account, listener, url, flags)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -230,7 +230,8 @@ async def _until_ready(url: str, stopping: asyncio.Event, parts: Sequence[Part])
 
 async def _readyz(url: str, stopping: asyncio.Event) -> None:
     """Connections wait in the backlog, so a question is rarely repeated."""
-    async with httpx.AsyncClient(trust_env=False, timeout=READY_DEADLINE_S) as http:
+    # It is our own socket: the certificate, if there is one, is for the name that others know it by.
+    async with httpx.AsyncClient(trust_env=False, verify=False, timeout=READY_DEADLINE_S) as http:  # noqa: S501
         while not stopping.is_set():
             with contextlib.suppress(httpx.TransportError):
                 if (await http.get(f"{url}/readyz")).status_code == httpx.codes.OK:

@@ -1,6 +1,7 @@
 """`python -m oriel.controller --home HOME`: the API, the page and the supervision of a home's desktops.
 
-`oriel serve` starts it as the user `oriel` with an inherited listening socket (`--listen-fd`, `--url`).
+`oriel serve` starts it as the user `oriel` with an inherited listening socket (`--listen-fd`, `--url`),
+and so does systemd (deploy/systemd), by its own protocol for sockets.
 By hand, for work on the page or the API, without root and without machines:
 
     python -m tests.fakes.hostd --home DIR &
@@ -26,6 +27,7 @@ from oriel.controller.log import configure
 from oriel.controller.tracing import traced
 from oriel.host.layout import Home, default_home
 from oriel.host.settings import Settings, add_flags, load_settings
+from oriel.host.systemd import activated
 from oriel.model.errors import OrielError
 
 __all__ = ["main"]
@@ -38,11 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--home", type=Path, default=None, help="the home directory")
     parser.add_argument("--listen-fd", type=int, default=None, help="a listening socket to serve on")
-    parser.add_argument("--url", default=None, help="what people type to reach that socket")
+    parser.add_argument("--url", default="", help="what people type to reach that socket")
     add_flags(parser)
     options = parser.parse_args(argv)
-    if (options.listen_fd is None) != (options.url is None):
-        parser.error("--listen-fd and --url belong together")
     root = (options.home or default_home()).resolve()
     configure("info")
     os.umask(0o077)
@@ -52,10 +52,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         }
         settings = load_settings(Home(root).settings, flags, os.environ)
         configure(settings.log_level)
+        scheme = "https" if settings.tls_certificate else "http"
+        fd = activated() if options.listen_fd is None else options.listen_fd
         address = (
-            Address.open(settings.host, settings.port)
-            if options.listen_fd is None
-            else Address.inherited(options.listen_fd, options.url)
+            Address.open(settings.host, settings.port, scheme)
+            if fd is None
+            else Address.inherited(fd, scheme, options.url)
         )
         with traced(settings.otlp_endpoint):
             uvloop.run(serve(Home(root, settings.images_directory), settings, address))

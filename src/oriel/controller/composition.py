@@ -10,6 +10,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 import uvicorn
@@ -35,12 +36,14 @@ from oriel.controller.store.events import trim
 from oriel.controller.store.quotas import FIELDS, Quotas
 from oriel.controller.supervisor import Supervisor
 from oriel.controller.tickets import Tickets
+from oriel.controller.tls import Certificate
 from oriel.controller.vault import Vault
 from oriel.fleet import LocalHost
 from oriel.host.layout import Home
 from oriel.host.program import CHECKOUT
 from oriel.host.records import write_process
 from oriel.host.settings import Settings
+from oriel.host.systemd import notify
 from oriel.model.errors import HostError, OrielError, StateError
 
 __all__ = ["Address", "Server", "alone", "assemble", "make_directories", "serve"]
@@ -60,7 +63,7 @@ class Address:
     url: str
 
     @staticmethod
-    def open(host: str, port: int) -> Address:
+    def open(host: str, port: int, scheme: str = "http") -> Address:
         """HostError if the port is taken."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)
@@ -73,12 +76,20 @@ class Address:
                 f"cannot listen on {host} port {port}: {error.strerror}", hint="choose another with --port"
             ) from error
         listener.listen(1024)
-        shown = f"[{host}]" if ":" in host else host
-        return Address(listener, f"http://{shown}:{listener.getsockname()[1]}")
+        return Address(listener, _url_of(listener, scheme))
 
     @staticmethod
-    def inherited(fd: int, url: str) -> Address:
-        return Address(socket.socket(fileno=fd), url)
+    def inherited(fd: int, scheme: str = "http", url: str = "") -> Address:
+        """`url`: as whoever opened it calls it."""
+        listener = socket.socket(fileno=fd)
+        return Address(listener, url or _url_of(listener, scheme))
+
+
+def _url_of(listener: socket.socket, scheme: str) -> str:
+    """As people of this machine can type it."""
+    host, port = listener.getsockname()[:2]
+    host = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - only compared
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 @contextlib.asynccontextmanager
@@ -139,8 +150,11 @@ async def assemble(home: Home, settings: Settings, url: str) -> AsyncIterator[Pa
 class Server(uvicorn.Server):
     """uvicorn over `parts`. `stop` ends it, streams first: they never end by themselves."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, certificate: Certificate | None = None) -> None:
         self._parts = parts
+        tls: dict[str, Any] = {}
+        if certificate is not None:
+            tls["ssl_context_factory"] = lambda _config, _default: certificate.context
         super().__init__(
             uvicorn.Config(
                 build_app(parts), log_config=None, access_log=False, server_header=False,
@@ -148,7 +162,7 @@ class Server(uvicorn.Server):
                 forwarded_allow_ips=list(parts.settings.trusted_proxies),
                 lifespan="off", ws_max_size=16 << 20, ws_per_message_deflate=False,
                 ws_ping_interval=PING_S, ws_ping_timeout=PING_S, timeout_graceful_shutdown=GRACE_S,
-                http="httptools", ws="websockets-sansio",
+                http="httptools", ws="websockets-sansio", **tls,
             )
         )  # fmt: skip
 
@@ -165,18 +179,45 @@ class Server(uvicorn.Server):
 
 async def serve(home: Home, settings: Settings, address: Address) -> None:
     """Serve until SIGTERM or SIGINT. Desktops go on without us."""
+    certificate = _certificate(settings)
     async with assemble(home, settings, address.url) as parts:
-        server = Server(parts)
+        server = Server(parts, certificate)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, server.stop)
-        write_process(home.controller_record, url=address.url)
+        # A certificate is for a name, which only the operator knows.
+        named = certificate is not None and settings.public_url
+        write_process(home.controller_record, url=settings.public_url if named else address.url)
         _LOG.info("serving", url=address.url, home=str(home.root))
+        notify("READY=1")
         try:
-            await server.serve(sockets=[address.listener])
+            async with _fresh(certificate):
+                await server.serve(sockets=[address.listener])
         finally:
             home.controller_record.unlink(missing_ok=True)
     _LOG.info("stopped")
+
+
+def _certificate(settings: Settings) -> Certificate | None:
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return None
+    return Certificate(settings.tls_certificate, settings.tls_key)
+
+
+@contextlib.asynccontextmanager
+async def _fresh(certificate: Certificate | None) -> AsyncIterator[None]:
+    """While the block runs, a renewed certificate is taken up; at once on SIGHUP."""
+    loop = asyncio.get_running_loop()
+    if certificate is None:
+        loop.add_signal_handler(signal.SIGHUP, lambda: None)  # else it would end us
+        yield
+        return
+    loop.add_signal_handler(signal.SIGHUP, certificate.wanted.set)
+    keeping = loop.create_task(certificate.keep_fresh(), name="certificate")
+    try:
+        yield
+    finally:
+        keeping.cancel()
 
 
 @contextlib.asynccontextmanager

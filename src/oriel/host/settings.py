@@ -104,6 +104,12 @@ class Settings:
         "Addresses or CIDRs of TLS proxies in front, whose X-Forwarded-For and -Proto are believed.",
         _networks,
     )
+    tls_certificate: Path | None = setting(  # noqa: RUF009 - it is a field
+        None, "Certificate chain (PEM) to serve https with; not set: http, as behind a proxy.", _absolute
+    )  # fmt: skip
+    tls_key: Path | None = setting(  # noqa: RUF009 - it is a field
+        None, "The certificate's key (PEM), readable by the controller's user.", _absolute
+    )
     images_directory: Path | None = setting(  # noqa: RUF009 - it is a field
         None, "Where golden images are kept; not set: images/ in the home.", _absolute
     )
@@ -225,6 +231,8 @@ def load_settings(file: Path, flags: Mapping[str, str | None], environ: Mapping[
             values[name] = _checked(item, given)
         except ValueError as problem:
             faults.append(Fault(source, str(problem)))
+    if (values.get("tls_certificate") is None) != (values.get("tls_key") is None):
+        faults.append(Fault("tls_certificate", "goes with tls_key: set both, or neither"))
     if faults:
         raise InvalidError.of(faults, hint="docs/reference/settings.md lists every setting")
     return Settings(**values)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import oriel
+from oriel.host import systemd
 from oriel.host.layout import Home
 from oriel.host.process import ProcessId, end, spawn, tail, wait_gone
 from oriel.host.records import read_process
@@ -23,6 +24,7 @@ from oriel.model.errors import LaunchError, OrielError
 __all__ = ["KEEPER", "KeeperProcess", "Keepers", "launch_keeper"]
 
 KEEPER = ("-P", "-m", "oriel.keeper")
+UNIT_OF_DESKTOPS = "oriel-desktops.service"  # stops them in order when the host shuts down
 READY_DEADLINE_S = 60.0  # what a dead keeper had begun may have to be undone first
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 30.0
 STEADY_S = 60.0  # a keeper that lived this long starts its pauses anew
@@ -32,13 +34,13 @@ _LOG = logging.getLogger(__name__)
 def launch_keeper(
     home: Home, desktop_id: str, program: Sequence[str], ready_fd: int
 ) -> subprocess.Popen[bytes]:
-    """Start one keeper in a session of its own, so that it outlives us.
-
-    The one place that decides how: under systemd it is to become a transient scope of its own.
-    """
+    """Start one keeper in a session of its own, under systemd in a scope of its own: so it outlives us."""
     options: list[str | Path] = ["--home", home.root, "--images", home.images, "--ready-fd", str(ready_fd)]
+    argv: list[str | Path] = [sys.executable, *program, *options, desktop_id]
+    if systemd.is_booted():
+        argv = systemd.in_scope(argv, f"oriel-keeper-{desktop_id}", before=UNIT_OF_DESKTOPS)
     return spawn(
-        [sys.executable, *program, *options, desktop_id],
+        argv,
         log=home.desktop(desktop_id).keeper_log,
         env={"PYTHONPATH": os.environ.get("PYTHONPATH") or str(Path(oriel.__file__).parents[1])},
         pass_fds=[ready_fd],

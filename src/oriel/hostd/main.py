@@ -16,6 +16,7 @@ from oriel.host.layout import Home
 from oriel.host.logs import log_json
 from oriel.host.records import tell, write_process
 from oriel.host.server import serve_unix
+from oriel.host.systemd import notify
 from oriel.hostd.keepers import KEEPER, Keepers
 from oriel.hostd.removal import desktop_ids, sweep
 from oriel.hostd.runtimes import Probing, Runtimes
@@ -104,6 +105,7 @@ async def _serve(home: Home, account: Account, verbs: Verbs, ready: Callable[[],
         write_process(home.hostd_record, gid=account.gid, version=oriel.__version__)
         _LOG.info("serving %s", home.root)
         ready()
+        notify("READY=1")
         await leaving.wait()
     home.hostd_record.unlink(missing_ok=True)
 
