@@ -95,7 +95,8 @@ def host(home: Path, mib: int) -> Iterator[int]:
 async def controller(home: Path) -> AsyncIterator[tuple[psutil.Process, httpx.AsyncClient]]:
     """The controller as a process of its own, and its administrator."""
     command = [sys.executable, "-m", "oriel.controller", "--home", str(home), "--port", "0",
-               "--concurrent-starts", "16", "--requests-per-second", "100000",
+               "--concurrent-starts", "16", "--waiting-starts", "100000", "--pool-size", "0",
+               "--keep-templates", "false", "--requests-per-second", "100000",
                "--request-burst", "100000", "--log-level", "warning"]  # fmt: skip
     with (home / "controller.out").open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, cwd=ROOT)

@@ -20,15 +20,21 @@ HOMES = Path(os.environ.get("ORIEL_TEST_HOME", "/var/lib/oriel-test"))
 
 
 @contextlib.contextmanager
-def serving() -> Iterator[Oriel]:
-    """A client of a server that is ready. Its own server uses the tests' image cache."""
+def serving(**settings: str) -> Iterator[Oriel]:
+    """A client of a server that is ready. Its own server uses the tests' image cache and makes nothing ahead,
+    unless `settings` say so."""
     if url := os.environ.get("ORIEL_URL"):
         with Oriel(url, os.environ["ORIEL_TOKEN"]) as client:
             yield client
         return
     home = HOMES / "homes" / f"bench-{secrets.token_hex(3)}"
     home.mkdir(parents=True)
-    environment = {**os.environ, "ORIEL_IMAGES_DIRECTORY": str(HOMES / "images")}
+    settings = {
+        "pool_size": "0",
+        "keep_templates": "false",
+        "images_directory": str(HOMES / "images"),
+    } | settings
+    environment = {**os.environ, **{f"ORIEL_{name.upper()}": value for name, value in settings.items()}}
     try:
         with (home / "run.out").open("w+") as out:
             command = [str(ROOT / "run"), "--detach", "--no-desktop", "--port", "0", "--home", str(home)]

@@ -9,7 +9,7 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,8 @@ import pytest
 from tests.inventory import TEST_HOME, Inventory
 
 ROOT = Path(__file__).resolve().parents[1]
+# Nothing is made behind a test's back, but where it asks for that.
+NOTHING_AHEAD = {"ORIEL_POOL_SIZE": "0", "ORIEL_KEEP_TEMPLATES": "false"}
 
 
 @pytest.fixture(scope="session")
@@ -84,8 +86,10 @@ class Server:
         return json.loads(self.oriel(*argv, "--json", timeout=timeout).stdout)
 
 
-def start_server(images: Path, *options: str, home: Path | None = None) -> Server:
-    """`./run --detach` on a home of its own, without the first desktop."""
+def start_server(
+    images: Path, *options: str, home: Path | None = None, settings: Mapping[str, str] = NOTHING_AHEAD
+) -> Server:
+    """`./run --detach` on a home of its own, without the first desktop. `settings`: ORIEL_… of it."""
     home = home or TEST_HOME / "homes" / secrets.token_hex(4)
     home.mkdir(parents=True, exist_ok=True)
     # A file descriptor, not a pipe: what the server starts may outlive this call and would hold a pipe open.
@@ -93,7 +97,7 @@ def start_server(images: Path, *options: str, home: Path | None = None) -> Serve
         result = subprocess.run(
             [ROOT / "run", "--detach", "--port", "0", "--home", home, *options],
             stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, timeout=600,
-            env={**os.environ, "ORIEL_IMAGES_DIRECTORY": str(images)},
+            env={**os.environ, **settings, "ORIEL_IMAGES_DIRECTORY": str(images)},
         )  # fmt: skip
         out.seek(0)
         said = out.read()

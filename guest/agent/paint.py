@@ -8,6 +8,8 @@ A window is mapped long before its program has drawn. Each kind has its own sign
 - **Browser**: a tool bar *and* a page. The band at the top (tabs, address) must have detail, as icons and
   letters give, and so must the page below, except for `about:blank`, which is blank by right.
 - **Anything else**: not one flat colour.
+
+A window is looked at in bands of `BAND` lines from its top, until one of them shows it.
 """
 
 from __future__ import annotations
@@ -17,12 +19,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-__all__ = ["Rect", "browser_painted", "covered_share", "not_flat", "terminal_painted"]
+__all__ = ["BAND", "Rect", "browser_painted", "covered_share", "not_flat", "terminal_painted"]
 
 PIXEL = 4  # bytes
 STROKES = 8  # "$ " and a cursor make at most six changes in a line of pixels; "user@" makes ten and more
 TEXT_ROWS = 4
-BAR_HEIGHT = 110  # pixels: Chrome's tab strip and tool bar are 84 to 96 high, an info bar comes below
+BAND = 110  # pixels: Chrome's tab strip and tool bar are 84 to 96 high, an info bar comes below
 SAMPLE_ROWS, SAMPLE_COLUMNS = 97, 97  # of an area's lines and columns, for its dominant colour
 DETAIL = 200  # pixels that are not the dominant colour; a spinner or a caret has fewer
 
@@ -129,10 +131,10 @@ def _strokes(row: bytes, background: int) -> int:
     return sum(left != right for left, right in pairwise(ink))
 
 
-def browser_painted(pixels: bytes, width: int, *, blank_page: bool) -> bool:
-    """Whether tool bar and page are there; `blank_page`: the page has nothing to show."""
-    rows = _rows(pixels, width)
-    bar, page = rows[:BAR_HEIGHT], rows[BAR_HEIGHT:]
-    if not page or not _detailed(bar, width):
+def browser_painted(bands: Iterable[bytes], width: int, *, blank_page: bool) -> bool:
+    """Whether the tool bar, in the first band, and the page below are there; `blank_page`: the page has
+    nothing to show."""
+    bar, page = next(iter(bands := iter(bands)), b""), bands
+    if not _detailed(_rows(bar, width), width):
         return False
-    return blank_page or _detailed(page, width)
+    return any(blank_page or _detailed(_rows(band, width), width) for band in page)

@@ -22,7 +22,7 @@ from oriel.model.wire import Call, Handler, write_line
 if TYPE_CHECKING:
     from agent.clipboard import Clipboard
     from agent.files import Files
-    from agent.generators import Page
+    from agent.generators import Finder, Page
     from agent.input import Input
 
 __all__ = ["Verbs"]
@@ -37,6 +37,7 @@ class Verbs:
         self.settings = settings
         self.display = Display(settings.display)
         self.screen = ScreenSize(self.display, settings.root / "run/oriel/screen")
+        self._finder: Finder | None = None
         self._marked: list[Page] = []
 
     def begin(self) -> None:
@@ -130,7 +131,9 @@ class Verbs:
         from agent import generators
 
         Arguments(call.args).done()
-        self._marked = await asyncio.to_thread(generators.find)
+        if self._finder is None:
+            self._finder = generators.Finder()
+        self._marked = await asyncio.to_thread(self._finder.find)
         return {"pages": len(self._marked)}
 
     def _draw_anew(self) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from agent.paint import Rect, browser_painted, covered_share, not_flat, terminal_painted
+from agent.paint import BAND, Rect, browser_painted, covered_share, not_flat, terminal_painted
 
 __all__ = ["Window", "kind_of", "list_windows", "painted"]
 
@@ -159,10 +159,16 @@ def painted(display: Any, window: Window) -> bool:
     ).cut(Rect(0, 0, screen.width, screen.height))
     if not inner.area or window.covered > MOST_COVERED:
         return False
-    pixels = read_pixels(display, inner)
+    bands = (read_pixels(display, band) for band in _bands(inner))
     if window.kind == "terminal":
-        return terminal_painted(pixels, inner.width)
+        return any(terminal_painted(pixels, inner.width) for pixels in bands)
     if window.kind == "browser":
         blank = window.title.startswith("about:blank")
-        return browser_painted(pixels, inner.width, blank_page=blank)
-    return not_flat(pixels, inner.width)
+        return browser_painted(bands, inner.width, blank_page=blank)
+    return any(not_flat(pixels, inner.width) for pixels in bands)
+
+
+def _bands(area: Rect) -> Iterator[Rect]:
+    """From the top: what shows that a window is painted is near there, and a picture is large to move."""
+    for top in range(0, area.height, BAND):
+        yield Rect(area.x, area.y + top, area.width, min(BAND, area.height - top))

@@ -51,7 +51,8 @@ class Oriel:
         home = self.host.home.root
         with (home / "controller.out").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "oriel.controller", "--home", home, "--port", str(self.port)],
+                [sys.executable, "-m", "oriel.controller", "--home", home, "--port", str(self.port),
+                 "--pool-size", "0", "--keep-templates", "false"],
                 env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "src")},
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip

@@ -153,7 +153,8 @@ async def controller(directory: Path, port: int = 0, **settings: Any) -> AsyncIt
     """Both, on a home in `directory`; both end with the block."""
     home = Home(directory)
     async with FakeHost(home) as host:
-        running = Running(home, host, Settings(**settings), port)
+        # Nothing is made behind a test's back, but where it asks for that.
+        running = Running(home, host, Settings(**{"pool_size": 0, "keep_templates": False} | settings), port)
         await running.start()
         try:
             yield running

@@ -118,7 +118,15 @@ class FakeHost:
     async def on_list(self, _call: wire.Call) -> dict:
         return {
             "desktops": [
-                {"id": id_, "alive": one.alive, "state": str(one.state), "keeper_pid": 1}
+                {
+                    "id": id_,
+                    "name": one.spec.name,
+                    "alive": one.alive,
+                    "state": str(one.state),
+                    "keeper_pid": 1,
+                    "warm": one.warm,
+                    "spare": one.spec.spare,
+                }
                 for id_, one in self.desktops.items()
             ]
         }
@@ -166,7 +174,7 @@ class FakeHost:
         spec = call.args["spec"]
         await wire.write_line(call.writer, {"phase": "machine", "message": "machine: 0.1 s"})
         self.templates["qemu-0123456789ab"] = {
-            **spec, "id": "qemu-0123456789ab", "created_at": utc_now(), "size_bytes": 1 << 20,
+            **spec, "id": "qemu-0123456789ab", "created_at": utc_now(), "size_bytes": 1 << 20, "problem": "",
         }  # fmt: skip
         done = {"phase": "done", "message": "it is there", "done": True, "template": "qemu-0123456789ab"}
         await wire.write_line(call.writer, done)

@@ -35,6 +35,7 @@ class Behaviour:
     held: dict[str, asyncio.Event] = field(default_factory=dict)
     failing: tuple[str, OrielError] | None = None
     screens_closed: bool = False
+    fail_warm: OrielError | None = None
 
 
 @dataclass(eq=False)
@@ -52,6 +53,7 @@ class FakeDesktop:
     fail_remove: OrielError | None = None
     fail_pause: OrielError | None = None
     resumed: int = 0
+    warm: bool = False
     snapshots: list[str] = field(default_factory=list)
     origin: dict[str, str] | None = None  # of a fork: {desktop, snapshot}
     hold: asyncio.Event = field(default_factory=asyncio.Event)
@@ -135,7 +137,19 @@ class FakeDesktop:
             "version": "fake",
             "state": str(self.state),
             "seq": len(self.events),
+            "warm": self.warm,
         }
+
+    async def on_usage(self, _call: wire.Call) -> dict:
+        return {"memory_mib": 100.0, "private_mib": 60.0, "cpu_s": 1.0, "by": {}}
+
+    async def on_warm(self, _call: wire.Call) -> dict:
+        if self.behaviour.fail_warm is not None:
+            error, self.behaviour.fail_warm = self.behaviour.fail_warm, None
+            raise error
+        await self.record("step.machine", seconds=9.0)
+        self.warm = True
+        return {"timings": {}}
 
     async def on_inspect(self, _call: wire.Call) -> dict:
         egress = {"mode": "none", "proxy": ""} if self.egress is None else {
@@ -146,6 +160,7 @@ class FakeDesktop:
                            "p95": 50.0},
         }  # fmt: skip
         told = {"id": self.spec.id, "state": str(self.state), "seq": len(self.events), "egress": egress,
+                "spec": self.spec.to_json(),
                 "timings": self.timings}  # fmt: skip
         if self.state is State.FAILED:
             told["error"] = next(
@@ -164,6 +179,7 @@ class FakeDesktop:
     async def on_start(self, call: wire.Call) -> dict:
         if self.state not in (State.CREATING, State.STOPPED, State.FAILED):
             raise StateError(f"the desktop is {self.state}")
+        self.warm = False
         await self.become(State.STARTING)
         # As with the real one, a start goes on when its caller goes away.
         self._starting = asyncio.create_task(self._start())

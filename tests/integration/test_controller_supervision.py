@@ -235,7 +235,7 @@ async def _process(home: Home, *words: str) -> AsyncIterator[subprocess.Popen[by
     log = home.root / "controller.out"
     with log.open("ab") as out:
         process = subprocess.Popen(
-            [*CONTROLLER, home.root, "--port", "0", *words],
+            [*CONTROLLER, home.root, "--port", "0", "--pool-size", "0", *words],
             stdout=out, stderr=out, stdin=subprocess.DEVNULL, cwd=ROOT, env={"PATH": os.environ["PATH"]},
         )  # fmt: skip
     try:
@@ -308,7 +308,7 @@ def test_it_stops_in_order_and_says_goodbye() -> None:
 @against()
 async def test_there_is_one_controller_per_home(c: Running) -> None:
     result = subprocess.run(
-        [*CONTROLLER, c.home.root, "--port", "0"],
+        [*CONTROLLER, c.home.root, "--port", "0", "--pool-size", "0"],
         capture_output=True, text=True, timeout=30, cwd=ROOT, env={"PATH": os.environ["PATH"]},
     )  # fmt: skip
     assert result.returncode == 1

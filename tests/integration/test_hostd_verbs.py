@@ -60,7 +60,7 @@ def test_create_list_and_remove(home: Home) -> None:
             pid = (await keeper.ask("hello"))["pid"]
             assert listed == [
                 {"id": keeper.spec.id, "alive": True, "state": "creating", "keeper_pid": pid,
-                 "warm": False, "spare": False}
+                 "warm": False, "spare": False, "name": "one"}
             ]  # fmt: skip
             await keeper.ask("start", deadline_s=30)
             assert (await host.ask("list"))["desktops"][0]["state"] == "running"

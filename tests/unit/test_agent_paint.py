@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from agent.paint import Rect, browser_painted, covered_share, not_flat, terminal_painted
+from agent.paint import BAND, Rect, browser_painted, covered_share, not_flat, terminal_painted
 
 BLACK, WHITE, GREY, BLUE = b"\0\0\0\xff", b"\xff\xff\xff\xff", b"\xe0\xe0\xe0\xff", b"\xc0\x40\x20\xff"
 WIDTH, HEIGHT = 320, 240
@@ -67,6 +67,11 @@ def test_text_below_a_menu_bar_counts() -> None:
     assert terminal_painted(picture.bytes, WIDTH)
 
 
+def bands(pixels: bytes) -> list[bytes]:
+    size = WIDTH * 4 * BAND
+    return [pixels[start : start + size] for start in range(0, len(pixels), size)]
+
+
 def browser(*, bar: bool, page: bool) -> bytes:
     picture = Picture(WHITE).box(0, 0, WIDTH, 40, GREY) if bar else Picture(WHITE)
     if bar:
@@ -77,19 +82,19 @@ def browser(*, bar: bool, page: bool) -> bytes:
 
 
 def test_a_browser_needs_tool_bar_and_page() -> None:
-    assert browser_painted(browser(bar=True, page=True), WIDTH, blank_page=False)
-    assert not browser_painted(browser(bar=False, page=False), WIDTH, blank_page=False)
-    assert not browser_painted(browser(bar=True, page=False), WIDTH, blank_page=False)
-    assert not browser_painted(browser(bar=False, page=True), WIDTH, blank_page=False)
+    assert browser_painted(bands(browser(bar=True, page=True)), WIDTH, blank_page=False)
+    assert not browser_painted(bands(browser(bar=False, page=False)), WIDTH, blank_page=False)
+    assert not browser_painted(bands(browser(bar=True, page=False)), WIDTH, blank_page=False)
+    assert not browser_painted(bands(browser(bar=False, page=True)), WIDTH, blank_page=False)
 
 
 def test_a_page_that_is_blank_by_right_needs_the_tool_bar_only() -> None:
-    assert browser_painted(browser(bar=True, page=False), WIDTH, blank_page=True)
-    assert not browser_painted(browser(bar=False, page=False), WIDTH, blank_page=True)
+    assert browser_painted(bands(browser(bar=True, page=False)), WIDTH, blank_page=True)
+    assert not browser_painted(bands(browser(bar=False, page=False)), WIDTH, blank_page=True)
 
 
 def test_a_window_lower_than_a_tool_bar_is_no_browser_painted() -> None:
-    assert not browser_painted(browser(bar=True, page=True)[: WIDTH * 4 * 60], WIDTH, blank_page=True)
+    assert not browser_painted(bands(browser(bar=True, page=True)[: WIDTH * 4 * 60]), WIDTH, blank_page=True)
 
 
 def test_flat_is_flat() -> None:

@@ -9,18 +9,19 @@ from dataclasses import replace
 from typing import Any
 
 from oriel.controller.rights import Principal
+from oriel.controller.room import Room
 from oriel.controller.store.database import Database
 from oriel.controller.store.desktops import Desktop, Wanted
 from oriel.controller.ways_out import proxy_fault
 from oriel.controller.wishes import Wish
 from oriel.fleet import Capacity, Fleet, RuntimeReport
 from oriel.host.settings import Settings
-from oriel.model.errors import Fault, InvalidError, NoSpaceError, UnavailableError
+from oriel.model.errors import Fault, InvalidError, UnavailableError
 from oriel.model.events import utc_now
 from oriel.model.spec import LIMITS, Isolation, Runtime
 from oriel.model.state import State
 
-__all__ = ["Admission"]
+__all__ = ["Admission", "new_id"]
 
 # `auto` takes the first that works; without hardware virtualization a VM is emulated, and comes last.
 _PREFERENCE = (
@@ -35,16 +36,17 @@ DOCTOR = "`oriel doctor` tells what this host can do and what it lacks"
 class Admission:
     """Decides what is left open in a wish, and whether this host can fulfil it."""
 
-    def __init__(self, fleet: Fleet, database: Database, settings: Settings) -> None:
+    def __init__(self, fleet: Fleet, database: Database, room: Room, settings: Settings) -> None:
         self._fleet = fleet
         self._database = database
+        self._room = room
         self._settings = settings
 
     async def admit(self, given: object, principal: Principal) -> Desktop:
         """A desktop that may be made for `principal`, not stored yet.
 
-        Raises InvalidError with every fault, NoSpaceError, or UnavailableError if the host does not
-        answer or has no runtime or image.
+        Raises InvalidError with every fault, BusyError or NoSpaceError if the host has no room for it now,
+        or UnavailableError if the host does not answer or has no runtime or image.
         """
         wish, faults = Wish.read(given)
         bad = {fault.field.partition(".")[0] for fault in faults}
@@ -57,7 +59,7 @@ class Admission:
             faults += [fault] if fault else []
         if faults:
             raise InvalidError.of(faults, hint=_limits(capacity))
-        self._check_disk(capacity)
+        await self._room.check(wish.get("memory_mib", settings.memory_mib))
         runtime = await self._runtime(wish.get("runtime", settings.runtime))
         image = await self._image(wish.get("image") or settings.image)
         return self._desktop(wish, principal, runtime, image, proxy)
@@ -65,14 +67,13 @@ class Admission:
     async def copy_of(
         self, source: Desktop, principal: Principal, name: str | None, proxy: str | None
     ) -> Desktop:
-        """A fork of `source` for whoever asks, not stored yet. InvalidError, NoSpaceError as `admit`."""
-        capacity = await self._fleet.capacity()
+        """A fork of `source` for whoever asks, not stored yet. Errors as `admit`."""
         way_out = proxy or source.proxy
         fault = await self._database.read(lambda c: proxy_fault(c, way_out, principal))
         if fault is not None:
             raise InvalidError.of([fault])
-        self._check_disk(capacity)
-        desktop_id = _new_id()
+        await self._room.check(source.memory_mib)
+        desktop_id = new_id()
         return replace(
             source, id=desktop_id, name=name or f"desktop-{desktop_id[2:8]}", owner_id=principal.user_id,
             owner=principal.name, session_id=secrets.token_hex(16), wanted=Wanted.RUNNING,
@@ -92,13 +93,6 @@ class Admission:
             "disk_gib": given.get("disk_gib", settings.disk_gib),
             "screen": given.get("screen") or image.get("screen") or {"width": 1280, "height": 720},
         }  # fmt: skip
-
-    def _check_disk(self, capacity: Capacity) -> None:
-        if capacity.disk_free_mib < self._settings.disk_reserve_mib:
-            raise NoSpaceError(
-                f"the host has only {capacity.disk_free_mib} MiB of disk left",
-                hint=f"free space, or lower disk_reserve_mib (now {self._settings.disk_reserve_mib})",
-            )
 
     async def _runtime(self, name: str) -> RuntimeReport:
         reports = await self._fleet.runtimes()
@@ -145,7 +139,7 @@ class Admission:
     ) -> Desktop:
         settings = self._settings
         screen = wish.get("screen") or image.get("screen") or {}
-        desktop_id = _new_id()
+        desktop_id = new_id()
         return Desktop(
             id=desktop_id,
             name=wish.get("name") or f"desktop-{desktop_id[2:8]}",
@@ -175,7 +169,7 @@ class Admission:
         )
 
 
-def _new_id() -> str:
+def new_id() -> str:
     return f"d-{base64.b32encode(secrets.token_bytes(7)).decode().lower()[:10]}"
 
 

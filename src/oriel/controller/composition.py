@@ -28,6 +28,8 @@ from oriel.controller.metrics import Metrics
 from oriel.controller.moments import Moments
 from oriel.controller.parts import Parts
 from oriel.controller.passwords import Passwords
+from oriel.controller.pool import Pool
+from oriel.controller.room import Room
 from oriel.controller.sharing import Sharing
 from oriel.controller.sign_on import SignOn
 from oriel.controller.stills import Stills
@@ -35,6 +37,7 @@ from oriel.controller.store.database import Database
 from oriel.controller.store.events import trim
 from oriel.controller.store.quotas import FIELDS, Quotas
 from oriel.controller.supervisor import Supervisor
+from oriel.controller.templates import Templates
 from oriel.controller.tickets import Tickets
 from oriel.controller.tls import Certificate
 from oriel.controller.vault import Vault
@@ -117,6 +120,13 @@ async def assemble(home: Home, settings: Settings, url: str) -> AsyncIterator[Pa
         sharing = Sharing(database)
         stack.push_async_callback(sharing.close)
         group = await stack.enter_async_context(_background())
+        room = Room(fleet, settings)
+        admission = Admission(fleet, database, room, settings)
+        templates = Templates(fleet, admission, room)
+        pool = Pool(
+            fleet=fleet, database=database, admission=admission, templates=templates, room=room,
+            settings=settings,
+        )  # fmt: skip
         supervisor = Supervisor(
             group,
             bus=bus,
@@ -125,6 +135,7 @@ async def assemble(home: Home, settings: Settings, url: str) -> AsyncIterator[Pa
             vault=vault,
             live=live,
             tickets=tickets,
+            room=room,
             settings=settings,
         )
         parts = Parts(
@@ -134,13 +145,17 @@ async def assemble(home: Home, settings: Settings, url: str) -> AsyncIterator[Pa
             credentials=credentials, tickets=tickets, links=Links(database, tickets, settings.grant_ttl_s),
             quotas=Quotas({name: getattr(settings, f"quota_{name}") for name in FIELDS}), live=live,
             limits=Limits(settings.requests_per_second, settings.request_burst),
-            metrics=Metrics(), supervisor=supervisor, admission=Admission(fleet, database, settings),
+            metrics=Metrics(), supervisor=supervisor, admission=admission,
+            room=room, templates=templates, pool=pool,
             stills=stills, sharing=sharing,
-            moments=Moments(supervisor, fleet=fleet, live=live, settings=settings),
+            moments=Moments(supervisor, fleet=fleet, live=live, room=room, settings=settings),
         )  # fmt: skip
         stack.push_async_callback(_finish_background, parts)
         group.create_task(supervisor.keep_adopting(), name="adopt")
         group.create_task(_trim(parts), name="trim events")
+        if settings.keep_templates:
+            group.create_task(templates.keep(), name="templates")
+        group.create_task(pool.keep(), name="pool")
         group.create_task(pause_unused(database, live, parts.moments), name="pause unused")
         stack.callback(live.close)
         stack.callback(bus.close)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from oriel.controller.live import Live
+from oriel.controller.room import Room
 from oriel.controller.store.database import Transaction
 from oriel.controller.store.desktops import Desktop, Wanted
 from oriel.controller.supervisor import Supervisor
@@ -28,8 +29,11 @@ ASLEEP = (_S.PAUSING, _S.PAUSED, _S.RESUMING)
 class Moments:
     """Over a `Supervisor`. Concurrent wishes to wake one desktop are one wish."""
 
-    def __init__(self, supervisor: Supervisor, *, fleet: Fleet, live: Live, settings: Settings) -> None:
+    def __init__(
+        self, supervisor: Supervisor, *, fleet: Fleet, live: Live, room: Room, settings: Settings
+    ) -> None:
         self._supervisor = supervisor
+        self._room = room
         self._fleet = fleet
         self._live = live
         self._settings = settings
@@ -74,12 +78,19 @@ class Moments:
                 return
             if desktop.state is not _S.PAUSED:
                 raise StateError(f"the desktop is {desktop.state}", hint="only a paused one can resume")
-            await supervisor.move(desktop_id, _S.RESUMING, wanted=Wanted.RUNNING)
-            async with self._corrected(desktop_id):
-                await supervisor.configure(desktop)
-                keeper = self._fleet.keeper(desktop_id)
-                timings = await keeper.resume(deadline_s=self._settings.start_deadline_s)
-            await supervisor.move(desktop_id, _S.RUNNING, timings={**desktop.timings, **timings})
+            await self._room.check(desktop.memory_mib)
+            with self._room.kept(desktop_id, desktop.memory_mib):
+                async with self._room.turns:
+                    await self._go_on(desktop)
+
+    async def _go_on(self, desktop: Desktop) -> None:
+        supervisor, desktop_id = self._supervisor, desktop.id
+        await supervisor.move(desktop_id, _S.RESUMING, wanted=Wanted.RUNNING)
+        async with self._corrected(desktop_id):
+            await supervisor.configure(desktop)
+            keeper = self._fleet.keeper(desktop_id)
+            timings = await keeper.resume(deadline_s=self._settings.start_deadline_s)
+        await supervisor.move(desktop_id, _S.RUNNING, timings={**desktop.timings, **timings})
 
     async def snapshot(self, desktop_id: str, name: str) -> dict[str, Any]:
         if name.startswith(FORK):

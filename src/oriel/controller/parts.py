@@ -20,13 +20,16 @@ from oriel.controller.live import Live
 from oriel.controller.metrics import Metrics
 from oriel.controller.moments import Moments
 from oriel.controller.passwords import Passwords
+from oriel.controller.pool import Pool
 from oriel.controller.rights import Principal
+from oriel.controller.room import Room
 from oriel.controller.sharing import Sharing
 from oriel.controller.sign_on import SignOn
 from oriel.controller.stills import Stills
 from oriel.controller.store.database import Database
 from oriel.controller.store.quotas import Quotas
 from oriel.controller.supervisor import Supervisor
+from oriel.controller.templates import Templates
 from oriel.controller.tickets import Tickets
 from oriel.controller.vault import Vault
 from oriel.fleet import Fleet
@@ -60,6 +63,9 @@ class Parts:
     supervisor: Supervisor
     moments: Moments
     admission: Admission
+    room: Room
+    templates: Templates
+    pool: Pool
     stills: Stills
     sharing: Sharing
     background: set[asyncio.Task[None]] = field(default_factory=set)

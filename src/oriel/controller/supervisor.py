@@ -7,6 +7,7 @@ any moment reads at its next start what it had begun, and finishes it or says wh
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,7 @@ from oriel.controller.bus import Bus, Subscription
 from oriel.controller.follower import Follower
 from oriel.controller.live import Live
 from oriel.controller.problems import neutral
+from oriel.controller.room import Room
 from oriel.controller.store import desktops
 from oriel.controller.store.database import Database, Transaction
 from oriel.controller.store.desktops import Desktop, Wanted
@@ -61,6 +63,7 @@ class Supervisor:
         vault: Vault,
         live: Live,
         tickets: Tickets,
+        room: Room,
         settings: Settings,
     ) -> None:
         self._group = group
@@ -72,7 +75,7 @@ class Supervisor:
         self._tickets = tickets
         self._settings = settings
         self._charges: dict[str, _Charge] = {}
-        self._starts = asyncio.Semaphore(settings.concurrent_starts)
+        self._room = room
         self.adopted = asyncio.Event()
 
     # --- what the API asks for
@@ -246,30 +249,44 @@ class Supervisor:
     # --- the work, each to be begun again from any point
 
     async def _bring_up(self, desktop_id: str) -> None:
-        async with self._starts:
-            desktop = await self.get(desktop_id)
-            if desktop.state is _S.CREATING:
-                charge = self._charge(desktop_id)
-                try:
-                    await self._fleet.create(desktop.spec(), origin=desktop.begins_as)
-                except StateError:
-                    await self._fleet.keeper(desktop_id).assign(desktop.spec())
-                finally:
-                    charge.made.set()
-            await self.configure(desktop)
-            if desktop.state is _S.CREATING:
-                await self.move(desktop_id, _S.STARTING)
-            self._follow(desktop_id)
-            with self._bus.subscribe(desktop=desktop_id) as news:
-                # The journal tells it in order, and more of it; the answer only comes first.
-                try:
-                    keeper = self._fleet.keeper(desktop_id)
-                    timings = await keeper.start(deadline_s=self._settings.start_deadline_s)
-                except OrielError:
-                    await self._told_by_journal(desktop_id, news)
-                    raise
+        desktop = await self.get(desktop_id)
+        with self._room.kept(desktop_id, desktop.memory_mib):
+            # One that waited ready needs no turn: it goes on, and that is all.
+            ready = desktop.state is _S.CREATING and desktop.journal_seq > 0
+            async with contextlib.nullcontext() if ready else self._room.turns:
+                with self._room.measured():
+                    await self._start(desktop_id)
+
+    async def _start(self, desktop_id: str) -> None:
+        desktop = await self.get(desktop_id)
+        if desktop.state is _S.CREATING:
+            await self._make(desktop)
+        await self.configure(desktop)
+        if desktop.state is _S.CREATING:
+            await self.move(desktop_id, _S.STARTING)
+        self._follow(desktop_id)
+        with self._bus.subscribe(desktop=desktop_id) as news:
+            # The journal tells it in order, and more of it; the answer only comes first.
+            try:
+                keeper = self._fleet.keeper(desktop_id)
+                timings = await keeper.start(deadline_s=self._settings.start_deadline_s)
+            except OrielError:
                 await self._told_by_journal(desktop_id, news)
-            await self.move(desktop_id, _S.RUNNING, timings=timings)
+                raise
+            await self._told_by_journal(desktop_id, news)
+        await self.move(desktop_id, _S.RUNNING, timings=timings)
+
+    async def _make(self, desktop: Desktop) -> None:
+        """Have its host make it, or give the one that waited there its name."""
+        try:
+            if not desktop.journal_seq:
+                try:
+                    return await self._fleet.create(desktop.spec(), origin=desktop.begins_as)
+                except StateError:
+                    _LOG.info("its host has made it before", desktop=desktop.id)
+            await self._fleet.keeper(desktop.id).assign(desktop.spec())
+        finally:
+            self._charge(desktop.id).made.set()
 
     async def _told_by_journal(self, desktop_id: str, news: Subscription) -> None:
         """Until its journal has said how the start ended, or seems to be unable to."""

@@ -33,6 +33,7 @@ class Occupant:
     template's maker; `warm`: it is ready to become somebody's."""
 
     id: str
+    name: str
     alive: bool
     spare: bool = False
     warm: bool = False
@@ -40,13 +41,19 @@ class Occupant:
 
 @dataclass(frozen=True, kw_only=True)
 class Capacity:
-    """What a host has, in MiB; `vcpus` counts its processors, `memory_free_mib` is what is left now."""
+    """What a host has, in MiB; `vcpus` counts its processors, `memory_free_mib` is what is left now.
+
+    `busy`: the share of its processors in use, 0 to 1, since it was last asked; `load`: over the last minute,
+    the tasks that wanted a processor.
+    """
 
     vcpus: int
     memory_mib: int
     memory_free_mib: int
     disk_mib: int
     disk_free_mib: int
+    busy: float = 0.0
+    load: float = 0.0
 
 
 class Fleet(Protocol):

@@ -75,6 +75,10 @@ class Keeper:
         """Give one that has not started its name and session."""
         await self._ask("assign", {"spec": spec.to_json()})
 
+    async def usage(self) -> dict[str, Any]:
+        """`{memory_mib, cpu_s, …}` of the desktop on its host, measured now."""
+        return await self._ask("usage")
+
     async def console(self, size: int) -> str:
         """The last `size` bytes of the machine's console."""
         return str((await self._ask("console", {"bytes": size})).get("text", ""))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from oriel.fleet.contract import Capacity, Occupant, RuntimeReport
 from oriel.fleet.keeper import Keeper
 from oriel.host.layout import Home
+from oriel.host.meters import ProcessorMeter, load_average, memory_available_mib
 from oriel.model import wire
 from oriel.model.errors import UnavailableError
 from oriel.model.spec import DesktopSpec, Isolation, Runtime
@@ -30,6 +30,7 @@ class LocalHost:
     def __init__(self, home: Home) -> None:
         self._home = home
         self._hostd = wire.unix(home.hostd_socket)
+        self._meter = ProcessorMeter()
 
     def keeper(self, desktop_id: str) -> Keeper:
         return Keeper(wire.unix(self._home.desktop(desktop_id).keeper_socket))
@@ -57,16 +58,18 @@ class LocalHost:
         return Capacity(
             vcpus=os.cpu_count() or 1,
             memory_mib=os.sysconf("SC_PHYS_PAGES") * page >> 20,
-            memory_free_mib=_memory_available_mib(),
+            memory_free_mib=memory_available_mib(),
             disk_mib=disk.f_blocks * disk.f_frsize >> 20,
             disk_free_mib=disk.f_bavail * disk.f_frsize >> 20,
+            busy=self._meter.busy(),
+            load=load_average(),
         )
 
     async def occupants(self) -> list[Occupant]:
         answer = await self._ask("list")
         return [
             Occupant(
-                id=str(one["id"]), alive=bool(one.get("alive")),
+                id=str(one["id"]), name=str(one.get("name", "")), alive=bool(one.get("alive")),
                 spare=bool(one.get("spare")), warm=bool(one.get("warm")),
             )
             for one in answer["desktops"]
@@ -125,11 +128,3 @@ class LocalHost:
             raise UnavailableError(
                 f"this host's service does not answer: {error.message}", hint=HINT, code="host_unavailable"
             ) from error
-
-
-def _memory_available_mib() -> int:
-    """What can be given to programs without taking it from others (proc(5), MemAvailable)."""
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) >> 10
-    return 0

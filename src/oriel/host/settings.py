@@ -149,7 +149,35 @@ class Settings:
         _absolute,
     )  # fmt: skip
 
-    concurrent_starts: int = setting(2, "How many desktops start at the same time.", _between(1, 64))
+    concurrent_starts: int = setting(
+        2, "How many desktops start, or wake, at the same time.", _between(1, 64)
+    )
+    waiting_starts: int = setting(
+        64,
+        "How many more may wait for their turn to start; beyond, creates are refused.",
+        _between(0, 100_000),
+    )
+    pool_size: int = setting(
+        -1, "How many desktops of a kind wait ready; -1: as many as were lately asked for at once.",
+        _between(-1, 64),
+    )  # fmt: skip
+    pool_memory_mib: int = setting(
+        0, "Memory that waiting desktops may take together, in MiB; 0: a quarter of the host's.",
+        _between(0, 1 << 30),
+    )  # fmt: skip
+    keep_templates: bool = setting(
+        True, "Whether templates are made and renewed by themselves, while the host is calm."
+    )
+    memory_reserve_mib: int = setting(
+        512, "Free memory of the host that no new desktop may count on, in MiB.", _between(0, 1 << 30)
+    )
+    memory_share_percent: int = setting(
+        50, "Share of its memory that a desktop must find free to start.", _between(0, 100)
+    )
+    load_limit: int = setting(
+        32, "Tasks for each processor of the host (load, one minute) above which none starts; 0: no limit.",
+        _between(0, 10_000),
+    )  # fmt: skip
     start_deadline_s: float = setting(600.0, "How long a start may take, in seconds.", _between(1, 3600))
     stop_deadline_s: float = setting(60.0, "How long a stop may take, in seconds.", _between(1, 3600))
     disk_reserve_mib: int = setting(

@@ -14,12 +14,13 @@ import oriel
 from oriel.host.accounts import Account, oriel_account, require_root
 from oriel.host.layout import Home
 from oriel.host.logs import log_json
-from oriel.host.records import tell, write_process
+from oriel.host.records import read_json, tell, write_process
 from oriel.host.server import serve_unix
 from oriel.host.systemd import notify
 from oriel.hostd.keepers import KEEPER, Keepers
 from oriel.hostd.removal import desktop_ids, sweep
 from oriel.hostd.runtimes import Probing, Runtimes
+from oriel.hostd.templates import MAKER
 from oriel.hostd.verbs import Verbs
 from oriel.keeper.main import driver_of
 from oriel.keeper.server import DriverOf, lock_directory
@@ -78,7 +79,7 @@ async def serve(
                 keepers = Keepers(home, group, keeper)
                 verbs = Verbs(home, account, keepers, runtimes, driver_of=driver_of, group=group)
                 keepers.on_deleted = verbs.deleted
-                await _sweep_and_discover(home, keepers, driver_of, group)
+                await _sweep_and_discover(home, keepers, verbs, driver_of, group)
                 proving = group.create_task(runtimes.all(), name="probes")
                 await _serve(home, account, verbs, ready)
                 proving.cancel()
@@ -87,14 +88,21 @@ async def serve(
             raise several.exceptions[0] from several
 
 
+def _makes_template(home: Home, desktop_id: str) -> bool:
+    spec = read_json(home.desktop(desktop_id).spec) or {}
+    return bool(spec.get("spare")) and spec.get("name") == MAKER
+
+
 async def _sweep_and_discover(
-    home: Home, keepers: Keepers, driver_of: DriverOf, group: asyncio.TaskGroup
+    home: Home, keepers: Keepers, verbs: Verbs, driver_of: DriverOf, group: asyncio.TaskGroup
 ) -> None:
     swept = await sweep(home, lambda _: False, driver_of, group)
     if swept.removed or swept.problems:
         _LOG.warning("swept", extra={"event": {"removed": swept.removed, "problems": swept.problems}})
     for desktop_id in desktop_ids(home):
         keepers.discover(desktop_id)
+        if _makes_template(home, desktop_id):  # for a hostd before us, that nobody hears of any more
+            group.create_task(verbs.discard(desktop_id), name=f"discard {desktop_id}")
 
 
 async def _serve(home: Home, account: Account, verbs: Verbs, ready: Callable[[], None]) -> None:

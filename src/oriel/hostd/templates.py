@@ -9,15 +9,21 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from oriel.host.layout import Home
+from oriel.host.template import TemplateKey
 from oriel.host.threads import in_thread
-from oriel.keeper.moments import erase, known
+from oriel.keeper.assembly import machine_spec_of
+from oriel.keeper.moments import erase, known, read_moment
+from oriel.keeper.server import DriverOf
+from oriel.machine.driver import Restoring
 from oriel.model import wire
 from oriel.model.errors import NotFoundError, OrielError, UnavailableError
 from oriel.model.spec import DesktopSpec
 
-__all__ = ["builder_spec", "delete_template", "list_templates", "make"]
+__all__ = ["MAKER", "builder_spec", "delete_template", "examine_templates", "list_templates", "make"]
 
+MAKER = "template"  # the name of a desktop that makes one, and goes
 DEADLINE_S = 900.0  # a cold boot under emulation on a busy host, and settling
+SHAPE = ("image", "runtime", "vcpus", "memory_mib", "disk_gib", "screen")
 Progress = Callable[[dict[str, Any]], None]
 
 
@@ -32,6 +38,30 @@ def list_templates(home: Home) -> list[dict[str, Any]]:
     return sorted(found, key=lambda item: str(item["created_at"]), reverse=True)
 
 
+async def examine_templates(home: Home, driver_of: DriverOf) -> list[dict[str, Any]]:
+    """As `list_templates`, each with its `problem`: why nothing can begin there any more, or ""."""
+    found = await in_thread(lambda: list_templates(home))
+    for item in found:
+        item["problem"] = await _problem(home, driver_of, item)
+    return found
+
+
+async def _problem(home: Home, driver_of: DriverOf, item: Mapping[str, Any]) -> str:
+    spec = builder_spec({name: item[name] for name in SHAPE})
+    try:
+        driver = driver_of(spec.runtime, home)
+        if not isinstance(driver, Restoring):
+            return f"the runtime {spec.runtime} cannot restore it"
+        key = TemplateKey.of(spec, await driver.engine(machine_spec_of(home, spec, slot=0)))
+        directory = home.template(str(item["id"]))
+        if not await in_thread(home.image(spec.image).is_dir):
+            return f"its image {spec.image} is gone"
+        await in_thread(lambda: read_moment(directory, key))
+    except OrielError as error:
+        return error.message
+    return ""
+
+
 async def delete_template(home: Home, key: str) -> None:
     """Desktops that began from it keep what they share with it. NotFoundError if there is none."""
     directory = home.template(key)
@@ -44,7 +74,7 @@ def builder_spec(given: Mapping[str, Any]) -> DesktopSpec:
     """The desktop that makes a template; InvalidError with every fault of what is asked for."""
     own = {
         "id": f"d-{base64.b32encode(secrets.token_bytes(7)).decode().lower()[:10]}",
-        "name": "template", "session_id": "template", "spare": True,
+        "name": MAKER, "session_id": MAKER, "spare": True,
     }  # fmt: skip
     return DesktopSpec.from_json({**given, **own})
 

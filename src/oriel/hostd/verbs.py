@@ -19,7 +19,7 @@ from oriel.hostd.images import build_image, delete_image, list_images
 from oriel.hostd.keepers import Keepers
 from oriel.hostd.removal import clear_desktop, desktop_ids, end_desktop, erase_directory, sweep
 from oriel.hostd.runtimes import Runtimes
-from oriel.hostd.templates import builder_spec, delete_template, list_templates, make
+from oriel.hostd.templates import builder_spec, delete_template, examine_templates, make
 from oriel.keeper.journal import read_ledger
 from oriel.keeper.server import DriverOf
 from oriel.model import wire
@@ -125,7 +125,7 @@ class Verbs:
             )
 
     async def templates(self, _call: wire.Call) -> dict[str, Any]:
-        return {"templates": await asyncio.to_thread(list_templates, self._home)}
+        return {"templates": await examine_templates(self._home, self._driver_of)}
 
     async def template_build(self, call: wire.Call) -> None:
         given = call.args.get("spec")
@@ -160,6 +160,10 @@ class Verbs:
                 _LOG.info("%s is gone", desktop_id)
             except (OrielError, OSError):
                 _LOG.exception("the directory of %s stays until it is removed or swept", desktop_id)
+
+    async def discard(self, desktop_id: str) -> None:
+        """Remove a desktop that is nobody's; what stands in the way is in the log."""
+        await self._remove(desktop_id)
 
     async def _make_template(self, spec: DesktopSpec, tell: Callable[[dict[str, Any]], None]) -> str:
         async with self._alone(spec.id):
@@ -227,14 +231,14 @@ class Verbs:
                 )
                 return {
                     "id": desktop_id, "alive": True, "state": hello["state"], "keeper_pid": process.pid,
-                    "warm": hello.get("warm", False), "spare": _is_spare(paths),
+                    "warm": hello.get("warm", False), **_told(paths),
                 }  # fmt: skip
             except OrielError as error:
                 _LOG.warning("the keeper of %s does not answer: %s", desktop_id, error)
         state = (await asyncio.to_thread(read_ledger, paths.journal)).state
         return {
             "id": desktop_id, "alive": False, "state": str(state),
-            "keeper_pid": process.pid if process else None, "warm": False, "spare": _is_spare(paths),
+            "keeper_pid": process.pid if process else None, "warm": False, **_told(paths),
         }  # fmt: skip
 
     def _in_creation(self, desktop_id: str) -> bool:
@@ -251,8 +255,9 @@ class Verbs:
                 del self._busy[desktop_id]
 
 
-def _is_spare(paths: DesktopPaths) -> bool:
-    return bool((read_json(paths.spec) or {}).get("spare"))
+def _told(paths: DesktopPaths) -> dict[str, Any]:
+    spec = read_json(paths.spec) or {}
+    return {"name": str(spec.get("name", "")), "spare": bool(spec.get("spare"))}
 
 
 def _id(args: Mapping[str, Any]) -> str:

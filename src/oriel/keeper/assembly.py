@@ -36,6 +36,7 @@ __all__ = [
     "adopt",
     "assemble",
     "dismantle",
+    "machine_spec_of",
     "personalise",
     "wake",
     "while_alive",
@@ -86,20 +87,26 @@ class Plan:
 
     @property
     def machine_spec(self) -> MachineSpec:
-        spec, paths = self.spec, self.paths
-        return MachineSpec(
-            desktop_id=spec.id, slot=self.slot, image=ImageFiles.of(self.home.image(spec.image)),
-            disk=paths.disk_image, disk_gib=spec.disk_gib, vcpus=spec.vcpus, memory_mib=spec.memory_mib,
-            directory=paths.machine, console=paths.console_log, disk_mount=paths.disk_mount,
-            root_mount=paths.root_mount, link=link_of(spec.id, spec.runtime),
-        )  # fmt: skip
+        return machine_spec_of(self.home, self.spec, slot=self.slot)
+
+
+def machine_spec_of(home: Home, spec: DesktopSpec, *, slot: int) -> MachineSpec:
+    """What a driver is told of a desktop."""
+    paths = home.desktop(spec.id)
+    return MachineSpec(
+        desktop_id=spec.id, slot=slot, image=ImageFiles.of(home.image(spec.image)),
+        disk=paths.disk_image, disk_gib=spec.disk_gib, vcpus=spec.vcpus, memory_mib=spec.memory_mib,
+        directory=paths.machine, console=paths.console_log, disk_mount=paths.disk_mount,
+        root_mount=paths.root_mount, link=link_of(spec.id, spec.runtime),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Assembly:
     """A machine with its way out and its guest. `undo` takes all of it away again.
 
-    `own`: it went on from a moment of its own, and knows who it is.
+    `own`: it went on from a moment of its own, and knows who it is. `painted`: its windows were on the screen
+    when its moment was kept.
     """
 
     machine: Machine
@@ -107,6 +114,7 @@ class Assembly:
     guest: Guest
     undo: UndoStack
     own: bool = False
+    painted: bool = False
 
 
 class Steps:
@@ -178,20 +186,45 @@ async def assemble(
             await origin.go_on(machine)
     async with steps.step("agent"):
         # One that is restored announced itself before the moment was taken.
-        await while_alive(machine, announcements.wait() if origin is None else guest.answer(steps.left_s))
+        await while_alive(machine, announcements.wait() if origin is None else guest.reach())
         # Started before the machine; here at the latest it must be there.
         await gateway.ready()
-    return Assembly(machine, gateway, guest, undo, own=origin is not None and origin.own)
+    own = origin is not None and origin.own
+    return Assembly(machine, gateway, guest, undo, own=own, painted=origin is not None and not own)
 
 
 async def personalise(plan: Plan, assembly: Assembly, steps: Steps) -> None:
-    """Make the desktop that runs there this desktop, and wait for two painted windows."""
+    """Make the desktop that runs there this desktop, and wait for two painted windows.
+
+    What began at a moment has its windows, and the screen that they are laid out on: both go side by side.
+    """
     machine, guest = assembly.machine, assembly.guest
-    async with steps.step("identity"):
-        await while_alive(machine, guest.personalise(plan.spec, deadline_s=steps.left_s))
-    async with steps.step("windows"):
-        # A little less than is left: the guest knows better than we which window is missing.
-        await while_alive(machine, guest.wait_ready(WINDOWS, deadline_s=steps.left_s * 0.95))
+
+    async def identity() -> None:
+        async with steps.step("identity"):
+            await while_alive(machine, guest.personalise(plan.spec, deadline_s=steps.left_s))
+
+    async def windows() -> None:
+        async with steps.step("windows"):
+            # A little less than is left: the guest knows better than we which window is missing.
+            await while_alive(machine, guest.wait_ready(WINDOWS, deadline_s=steps.left_s * 0.95))
+
+    if assembly.painted:
+        await _side_by_side(identity(), windows())
+    else:
+        await identity()
+        await windows()
+
+
+async def _side_by_side(*works: Coroutine[Any, Any, None]) -> None:
+    """All of them, or the first error; then none goes on."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def wake(assembly: Assembly, steps: Steps) -> None:

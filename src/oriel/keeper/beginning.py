@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+
 from oriel.host.threads import in_thread
-from oriel.keeper.assembly import WINDOWS, Assembly, Plan, Steps, assemble, while_alive
+from oriel.keeper.assembly import (
+    WINDOWS,
+    Assembly,
+    Plan,
+    Steps,
+    assemble,
+    personalise,
+    wake,
+    while_alive,
+)
 from oriel.keeper.moments import Kept, erase, read_moment, write_moment
 from oriel.keeper.origin import Origin
 from oriel.keeper.undo import UndoStack
@@ -14,25 +26,53 @@ from oriel.model.errors import HostError, LaunchError, UnavailableError
 __all__ = ["begin", "make_template", "not_supported", "warm"]
 
 SETTLE_S = 40.0  # a quiet template is better, but any will do
+# What begins at a template is ready in a second, on the worst of hosts in half a minute; one that is not is
+# damaged, and a boot is better.
+PATIENCE_S = 240.0
+LEAST_S = 5.0  # with less than this left of a start, another beginning is no use
 
 
-async def begin(plan: Plan, egress: EgressSpec, steps: Steps, undo: UndoStack) -> Assembly:
-    """The desktop's machine, its agent answering. What cannot be gone on from is left, with the reason in the
-    journal, for the next best beginning. On any error the caller unwinds `undo`.
+async def begin(plan: Plan, egress: EgressSpec, steps: Steps, undo: UndoStack, *, resuming: bool) -> Assembly:
+    """The desktop's machine, and in it the desktop that it is to be. On any error the caller unwinds `undo`.
+
+    What cannot be gone on from is left, with the reason in the journal, for the next best beginning.
+    `resuming`: one that goes on from a moment of its own is only told the time; it knows the rest.
     """
     origin = await choose(plan)
-    if origin is None or origin.own:
-        return await assemble(plan, egress, steps, undo, origin=origin)
+    if origin is not None and not origin.own:
+        if (begun := await _at_template(plan, egress, steps, undo, origin)) is not None:
+            return begun
+        origin = None
+    assembly = await assemble(plan, egress, steps, undo, origin=origin)
+    if assembly.own and resuming:
+        await wake(assembly, steps)
+    else:
+        await personalise(plan, assembly, steps)
+    return assembly
+
+
+async def _at_template(
+    plan: Plan, egress: EgressSpec, steps: Steps, undo: UndoStack, origin: Origin
+) -> Assembly | None:
+    """None if nothing can begin there: then the template is gone, and nothing is left of the attempt."""
+    template = origin.moment.directory
     try:
-        return await assemble(plan, egress, steps, undo, origin=origin)
-    except (LaunchError, HostError) as error:
-        template = origin.moment.directory
-        plan.journal.record("template.unusable", error.message, template=template.name)
-        for problem in await undo.unwind():
-            plan.journal.record("undo.failed", problem.detail, must_write=False, step=problem.step)
-        await in_thread(lambda: erase(template))
-        await in_thread(lambda: plan.paths.disk_image.unlink(missing_ok=True))
-    return await assemble(plan, egress, steps, undo)
+        async with asyncio.timeout(PATIENCE_S):
+            assembly = await assemble(plan, egress, steps, undo, origin=origin)
+            await personalise(plan, assembly, steps)
+            return assembly
+    except (LaunchError, HostError, UnavailableError) as error:
+        if steps.left_s <= LEAST_S:
+            raise
+        why = error.message
+    except TimeoutError:
+        why = f"what began there was not ready within {PATIENCE_S:g} s"
+    plan.journal.record("template.unusable", why, template=template.name)
+    for problem in await undo.unwind():
+        plan.journal.record("undo.failed", problem.detail, must_write=False, step=problem.step)
+    await in_thread(lambda: erase(template))
+    await in_thread(lambda: plan.paths.disk_image.unlink(missing_ok=True))
+    return None
 
 
 async def choose(plan: Plan) -> Origin | None:
@@ -58,15 +98,15 @@ async def choose(plan: Plan) -> Origin | None:
 
 
 async def warm(plan: Plan, steps: Steps, undo: UndoStack) -> Assembly:
-    """A desktop that waits for its name, standing still if its runtime can: it costs no processor then."""
-    assembly = await begin(plan, EgressSpec(), steps, undo)
-    async with steps.step("windows"):
-        await while_alive(
-            assembly.machine, assembly.guest.wait_ready(WINDOWS, deadline_s=steps.left_s * 0.95)
-        )
+    """A desktop that waits for its name, standing still if its runtime can: it costs no processor then.
+
+    It is given a name that is nobody's first: a rehearsal, in which an emulated processor meets the code that
+    will be run again when somebody waits for it.
+    """
+    assembly = await begin(plan, EgressSpec(), steps, undo, resuming=False)
     if isinstance(assembly.machine, Halting):
         await assembly.machine.halt()
-    return assembly
+    return replace(assembly, painted=True)
 
 
 async def make_template(plan: Plan, steps: Steps, undo: UndoStack) -> Kept:

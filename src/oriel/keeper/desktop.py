@@ -257,23 +257,28 @@ class Desktop:
     async def _start(self, deadline_s: float) -> OrielError | None:
         async def start(steps: Steps) -> None:
             assembly, self.assembly = self.assembly, None
+            resuming = self.state is _S.RESUMING
             if assembly is None:
-                assembly = await begin(self.plan, self.egress, steps, self.undo)
-            elif isinstance(assembly.machine, Halting):
-                await assembly.machine.go_on()  # it was warm, or frozen
-            if self.state is _S.RESUMING and (assembly.own or assembly is frozen):
-                await wake(assembly, steps)
+                assembly = await begin(self.plan, self.egress, steps, self.undo, resuming=resuming)
             else:
-                await personalise(self.plan, assembly, steps)
+                await self._go_on(assembly, steps, resuming=resuming)
             if self.egress is not assembly.gateway.spec:
                 await assembly.gateway.configure(self.egress)
             self.assembly = assembly
-            told = "resumed" if self.state is _S.RESUMING else "total"
+            told = "resumed" if resuming else "total"
             self.become(_S.RUNNING, **{told: steps.elapsed_s})
             self._look_after(assembly)
 
-        frozen = self.assembly if self.state is _S.RESUMING else None
         return await self._attempt(start, deadline_s)
+
+    async def _go_on(self, assembly: Assembly, steps: Steps, *, resuming: bool) -> None:
+        """What stands still in memory goes on: frozen, it knows who it is; warm, it is told."""
+        if isinstance(assembly.machine, Halting):
+            await assembly.machine.go_on()
+        if resuming:
+            await wake(assembly, steps)
+        else:
+            await personalise(self.plan, assembly, steps)
 
     async def _warm(self, steps: Steps) -> None:
         self.assembly = await warm(self.plan, steps, self.undo)
@@ -350,8 +355,7 @@ class Desktop:
         steps = Steps(self._journal, deadline_s)
         try:
             async with asyncio.timeout(deadline_s):
-                self.assembly = await begin(self.plan, self.egress, steps, self.undo)
-                await wake(self.assembly, steps)
+                self.assembly = await begin(self.plan, self.egress, steps, self.undo, resuming=True)
         except (OrielError, TimeoutError) as error:
             self._journal.record("memory.unusable", f"{error}: what it had not written is lost")
             await in_thread(lambda: erase(self.plan.paths.paused))

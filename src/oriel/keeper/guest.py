@@ -67,6 +67,7 @@ class Guest:
 
     def __init__(self, sockets: NetnsSockets) -> None:
         self._sockets = sockets
+        self._reached: Streams | None = None
 
     async def personalise(self, spec: DesktopSpec, *, deadline_s: float) -> dict[str, Any]:
         """Give the guest its identity: session, host name, machine id, clock, entropy, screen size."""
@@ -89,9 +90,10 @@ class Guest:
         """Before a moment is kept: so that each machine that begins there draws its own random numbers."""
         await self._ask("mark_generators", {}, deadline_s)
 
-    async def answer(self, deadline_s: float) -> None:
-        """Until a restored guest's agent answers: its port is open since before the moment it was saved."""
-        await self._ask("hello", {}, deadline_s)
+    async def reach(self) -> None:
+        """Until a restored guest takes a connection: the agent's port is open since before its moment was
+        kept. The next question goes that way, so that nobody waits for a greeting."""
+        self._reached = await self.open_agent()
 
     async def settle(self, *, deadline_s: float) -> dict[str, Any]:
         """Until it is idle, with everything in its memory that the first minute of a user needs."""
@@ -124,4 +126,8 @@ class Guest:
     async def _ask(self, verb: str, args: Mapping[str, Any], deadline_s: float) -> dict[str, Any]:
         if deadline_s <= 0:
             raise UnavailableError(f"no time was left to ask the guest {verb!r}")
-        return await wire.call(self.open_agent, verb, args, deadline_s=deadline_s)
+        return await wire.call(self._connection, verb, args, deadline_s=deadline_s)
+
+    async def _connection(self) -> Streams:
+        reached, self._reached = self._reached, None
+        return reached or await self.open_agent()

@@ -23,6 +23,7 @@ from oriel.keeper.desktop import Desktop
 from oriel.keeper.guest import Guest
 from oriel.keeper.journal import Journal
 from oriel.keeper.keeping import Keeping
+from oriel.keeper.measuring import measure
 from oriel.keeper.media import serve_media
 from oriel.keeper.relay import Streams, join
 from oriel.machine.driver import Driver
@@ -124,7 +125,7 @@ class _Verbs:
             "hello", "inspect", "configure_egress", "start", "stop", "delete", "events", "console",
             "access_log", "media",
             "pause", "resume", "snapshot", "snapshots", "delete_snapshot", "rewind",
-            "warm", "assign", "make_template",
+            "warm", "assign", "make_template", "usage",
         )  # fmt: skip
         relays = {
             "agent": self._relay(Guest.open_agent),
@@ -186,6 +187,9 @@ class _Verbs:
             raise InvalidError.of([Fault("spec", "must be an object")])
         await self._keeping.assign(DesktopSpec.from_json(given))
         return {}
+
+    async def usage(self, _call: wire.Call) -> dict[str, Any]:
+        return await measure(self._desktop)
 
     async def make_template(self, call: wire.Call) -> dict[str, Any]:
         return await self._desktop.make_template(_deadline(call.args))

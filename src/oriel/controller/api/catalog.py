@@ -63,7 +63,8 @@ async def build_image(request: Request, wanted: ImageWish) -> Response:
 
 @router.delete("/images/{image_id}", status_code=204, dependencies=ADMIN)
 async def delete_image(request: Request, image_id: str) -> Response:
-    """Refused while a desktop uses it."""
+    """Refused while a desktop uses it. Those that wait in the pool go with it."""
+    await parts_of(request).pool.give_up(image_id)
     await parts_of(request).fleet.delete_image(image_id)
     return Response(status_code=204)
 
@@ -106,6 +107,13 @@ async def _audit_lines(parts: Parts, search: Search) -> AsyncIterator[bytes]:
     ):
         after = int(rows[-1]["id"])
         yield b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+
+
+@router.get("/pool", dependencies=KNOWN)
+async def show_pool(request: Request) -> Response:
+    """Desktops that wait ready, by kind: `wanted`, `ready`, the memory they hold, how many were `taken` from
+    here and how many `missed`, and the `problem` if one that is wanted cannot be made."""
+    return JsonResponse({"items": parts_of(request).pool.describe(), "next": None})
 
 
 @router.get("/host")

@@ -51,15 +51,17 @@ async def create_desktop(
         known = await parts.database.read(lambda c: store.known_by_key(c, principal.user_id, key, digest))
         if known is not None:
             return await _made_before(parts, request, known)
-    wanted = await parts.admission.admit(given, principal)
+    async with parts.pool.spare(await parts.admission.admit(given, principal)) as wanted:
 
-    def admit(transaction: Transaction) -> None:
-        parts.quotas.check(transaction.connection, wanted.owner_id, size_of(wanted))
-        if key:
-            before = later(-KEY_LIFE_S)
-            store.remember_key(transaction, principal.user_id, key, digest, wanted.id, forget_before=before)
+        def admit(transaction: Transaction) -> None:
+            parts.quotas.check(transaction.connection, wanted.owner_id, size_of(wanted))
+            if key:
+                before = later(-KEY_LIFE_S)
+                store.remember_key(
+                    transaction, principal.user_id, key, digest, wanted.id, forget_before=before
+                )
 
-    made = await parts.supervisor.create(wanted, admit)
+        made = await parts.supervisor.create(wanted, admit)
     request.state.desktop = made.id
     return described(parts, request, made, status=201)
 
@@ -146,6 +148,7 @@ async def start_desktop(
 ) -> Response:
     """On its way when this answers: `starting`."""
     parts = parts_of(request)
+    await parts.room.check(found.memory_mib)
     return described(parts, request, await parts.supervisor.start(found.id), status=202)
 
 

@@ -106,8 +106,8 @@ async def list_all_snapshots(request: Request, principal: Known) -> Response:
 
 @router.get("/templates", dependencies=[Depends(account(Permission.READ))])
 async def list_templates(request: Request) -> Response:
-    """Moments that new virtual machines begin at, newest first."""
-    return JsonResponse({"items": await parts_of(request).fleet.templates(), "next": None})
+    """Moments that new virtual machines begin at, newest first. With a `problem`: nothing can any more."""
+    return JsonResponse({"items": await parts_of(request).templates.look(), "next": None})
 
 
 @router.post("/templates", dependencies=ADMIN)
@@ -121,5 +121,7 @@ async def build_template(request: Request, wanted: TemplateWish) -> Response:
 @router.delete("/templates/{template_id}", status_code=204, dependencies=ADMIN)
 async def delete_template(request: Request, template_id: str) -> Response:
     """Desktops that began from it keep what they share with it."""
-    await parts_of(request).fleet.delete_template(template_id)
+    parts = parts_of(request)
+    await parts.fleet.delete_template(template_id)
+    await parts.templates.look()
     return Response(status_code=204)
