@@ -108,4 +108,6 @@ def test_the_guest_and_the_viewer_judge_alike() -> None:
     for draw, painted in TERMINALS:
         assert guest.terminal_painted(bytes(draw().pixels), WIDTH) is painted
     for picture, blank_page, painted in BROWSERS:
-        assert guest.browser_painted(bytes(picture.pixels), WIDTH, blank_page=blank_page) is painted
+        pixels, size = bytes(picture.pixels), WIDTH * 4 * guest.BAND
+        bands = [pixels[start : start + size] for start in range(0, len(pixels), size)]
+        assert guest.browser_painted(bands, WIDTH, blank_page=blank_page) is painted
