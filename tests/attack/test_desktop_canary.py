@@ -18,7 +18,6 @@ from tests.attack.desktops import Desktop, Provider, until
 from tests.fakes.origin import Origin
 
 PIECE = 8 << 20
-pytestmark = pytest.mark.parametrize("desktop", ["container"], indirect=True, scope="session")
 
 
 def forms(provider: Provider) -> list[bytes]:

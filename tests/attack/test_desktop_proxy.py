@@ -5,20 +5,18 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import struct
 import threading
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.attack.desktops import Desktop, Provider, until
+from tests.attack.desktops import DEADLINE_S, Desktop, Provider, until
 from tests.attack.world import EXITS, PUBLIC, World
+from tests.fakes.broken import closes, drips, resets, says
 from tests.fakes.origin import Authority, Origin, Seen
-from tests.fakes.server import TcpServer, read_head
+from tests.fakes.server import TcpServer
 
 Providers = tuple[Provider, Provider]
-# What happens on the gateway's side. Tried on a container only, for its time: not yet on a virtual machine.
-in_a_container = pytest.mark.parametrize("desktop", ["container"], indirect=True, scope="session")
 GET_IP = "GET http://origin.test/ip"
 
 
@@ -116,7 +114,6 @@ def test_gemini_goes_out_by_it(neighbour: Desktop, providers: Providers) -> None
         )  # fmt: skip
 
 
-@in_a_container
 def test_git_over_ssh_becomes_https(
     desktop: Desktop, providers: Providers, secure: Origin, trusting: str
 ) -> None:
@@ -127,7 +124,6 @@ def test_git_over_ssh_becomes_https(
     assert {seen.peer for seen in secure.seen} == {EXITS[0]}
 
 
-@in_a_container
 def test_apt_goes_out_by_it(desktop: Desktop, providers: Providers, origin: Origin) -> None:
     desktop.way_out("one")
     origin.seen.clear()
@@ -141,7 +137,6 @@ def test_apt_goes_out_by_it(desktop: Desktop, providers: Providers, origin: Orig
     assert {seen.peer for seen in origin.seen} == {EXITS[0]}
 
 
-@in_a_container
 def test_another_proxy_is_in_force_at_once_without_a_new_chrome(
     desktop: Desktop, providers: Providers, origin: Origin
 ) -> None:
@@ -172,7 +167,6 @@ def test_another_proxy_is_in_force_at_once_without_a_new_chrome(
     desktop.way_out("one")
 
 
-@in_a_container
 def test_a_tightened_policy_under_load(
     desktop: Desktop, providers: Providers, origin: Origin, outside: World
 ) -> None:
@@ -205,7 +199,6 @@ def test_a_tightened_policy_under_load(
     assert len([seen for seen in origin.seen if seen.path == "/load"]) == passed
 
 
-@in_a_container
 def test_ports_and_smuggled_requests(desktop: Desktop, providers: Providers, origin: Origin) -> None:
     desktop.way_out("one", allow=["origin.test:80"])
     assert desktop.ask_proxy(GET_IP) == [200]
@@ -226,7 +219,6 @@ def test_ports_and_smuggled_requests(desktop: Desktop, providers: Providers, ori
     assert [seen.path for seen in origin.seen if "smuggled" in seen.path] == []
 
 
-@in_a_container
 def test_somebody_elses_proxy(
     desktop: Desktop, neighbour: Desktop, providers: Providers, origin: Origin
 ) -> None:
@@ -248,36 +240,15 @@ def test_somebody_elses_proxy(
     assert {one.authority for one in providers[1].proxy.asked[asked:]} <= {"origin.test:80"}
 
 
-def _closes(sock: socket.socket) -> None:
-    read_head(sock)
-
-
-def _resets(sock: socket.socket) -> None:
-    read_head(sock)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
-def _says(data: bytes) -> Callable[[socket.socket], None]:
-    def handle(sock: socket.socket) -> None:
-        read_head(sock)
-        sock.sendall(data)
-        sock.shutdown(socket.SHUT_WR)
-        while sock.recv(65536):
-            pass
-
-    return handle
-
-
 BROKEN = {
-    "refuses_the_password": _says(b"HTTP/1.1 407 Auth\r\nProxy-Authenticate: Basic\r\n\r\n"),
-    "closes": _closes,
-    "resets": _resets,
-    "garbage": _says(b"\x00\xff\x13 not a proxy\r\n\r\n"),
-    "half_an_answer": _says(b"HTTP/1.1 200 Conn"),
+    "refuses_the_password": says(b"HTTP/1.1 407 Auth\r\nProxy-Authenticate: Basic\r\n\r\n"),
+    "closes": closes,
+    "resets": resets,
+    "garbage": says(b"\x00\xff\x13 not a proxy\r\n\r\n"),
+    "half_an_answer": says(b"HTTP/1.1 200 Conn"),
 }
 
 
-@in_a_container
 def test_a_proxy_that_fails_is_a_page_that_says_so(
     desktop: Desktop, providers: Providers, origin: Origin, outside: World
 ) -> None:
@@ -314,5 +285,27 @@ def test_a_proxy_that_fails_is_a_page_that_says_so(
     assert {seen.peer for seen in origin.seen} <= {EXITS[0]}, (
         "only the working proxy's own exit was asked for"
     )
+    outside.settle()
+    assert outside.arrived == []
+
+
+def test_a_proxy_that_drips_is_given_up(
+    desktop: Desktop, providers: Providers, origin: Origin, outside: World
+) -> None:
+    """It answers a byte at a time, for ever: a tunnel waits for so long and no longer, then says so."""
+    outside.show(PUBLIC)
+    server, proxy = desktop.server, f"dripping-{desktop.runtime}"
+    origin.seen.clear()
+    with TcpServer(drips) as made:
+        server.oriel("proxy", "add", proxy, stdin=f"http://u:p@127.0.0.1:{made.port}\n")
+        desktop.way_out(proxy)
+        request = "CONNECT origin.test:443 HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\n\r\n"
+        answer = desktop.do("proxy", requests=[request], wait=DEADLINE_S)[0]
+        assert answer.startswith("HTTP/1.1 504 "), answer
+        assert "the proxy of this desktop does not work" in answer.lower()
+        assert desktop.api("GET", "/egress")["upstream_ok"] is False
+        desktop.way_out("one")
+        server.oriel("proxy", "delete", proxy)
+    assert {seen.peer for seen in origin.seen} <= {EXITS[0]}
     outside.settle()
     assert outside.arrived == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import subprocess
 import tempfile
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from oriel.egress.control import GatewayClient, gateway_argv
+from oriel.egress.ledger import open_counters
 from oriel.host.process import BASE_ENVIRONMENT
 
 
@@ -34,16 +36,17 @@ class RunningGateway:
 
 @contextlib.asynccontextmanager
 async def running_gateway(
-    sockets: Sequence[socket.socket] = (), *, uid: int | None = None
+    sockets: Sequence[socket.socket] = (), *, uid: int | None = None, counters: Path | None = None
 ) -> AsyncIterator[RunningGateway]:
     """Start one, and see that it ends by itself when the control pair is closed.
 
     `sockets`: proxy, DNS UDP, DNS TCP, transparent, if the caller has made them (in a namespace).
-    `uid`: whom to run it as, ourselves by default.
+    `uid`: whom to run it as, ourselves by default. `counters`: the file in which it counts.
     """
     listeners = list(sockets) or _loopback_sockets()
     ours, its = socket.socketpair()
     proxy, dns_udp, dns_tcp, transparent = listeners
+    kept = [] if counters is None else [open_counters(counters)]
     argv = gateway_argv(
         control_fd=its.fileno(),
         uid=uid,
@@ -51,6 +54,7 @@ async def running_gateway(
         dns_udp_fd=dns_udp.fileno(),
         dns_tcp_fd=dns_tcp.fileno(),
         transparent_fd=transparent.fileno(),
+        counters_fd=kept[0] if kept else None,
     )
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory) / "gateway.log"
@@ -61,9 +65,11 @@ async def running_gateway(
                 stderr=output,
                 env=BASE_ENVIRONMENT,
                 cwd="/",
-                pass_fds=[its.fileno(), *(sock.fileno() for sock in listeners)],
+                pass_fds=[its.fileno(), *(sock.fileno() for sock in listeners), *kept],
             )
         its.close()
+        for fd in kept:
+            os.close(fd)
         events: list[dict[str, Any]] = []
         client = await GatewayClient.connect(ours, on_event=events.append)
         ports = [sock.getsockname()[1] for sock in listeners]

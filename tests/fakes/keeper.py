@@ -155,7 +155,7 @@ class FakeDesktop:
         egress = {"mode": "none", "proxy": ""} if self.egress is None else {
             "mode": str(self.egress.mode), "proxy": self.egress.proxy, "bytes_in": 5000, "bytes_out": 700,
             "connections": 12, "open": 2, "denied": 1, "denied_by_reason": {"not_public": 1},
-            "upstream_errors": 0, "upstream_ok": True, "exit_ip": "203.0.113.7",
+            "upstream_errors": 0, "upstream_ok": True, "exit_ip": "203.0.113.7", "quota_used": 5700,
             "latency_ms": {"count": 2, "sum": 30.0, "buckets": {"10": 1, "50": 2, "+Inf": 2}, "p50": 10.0,
                            "p95": 50.0},
         }  # fmt: skip

@@ -104,7 +104,19 @@ async def test_limits_and_access_log_are_part_of_the_policy(c: Running) -> None:
         assert {key: answer[key] for key in wanted} == wanted
         assert desktop.egress is not None
         assert desktop.egress.policy.byte_quota == 1000
-        await http.patch("/v1/desktops/mine/egress", json={"byte_quota": 0})
+        # What was used is counted by its gateway; to begin anew is a word of its own, and it is kept.
+        roomy = (await http.patch("/v1/desktops/mine/egress", json={"byte_quota": 10_000})).json()
+        assert (roomy["quota_used"], roomy["quota_left"], desktop.egress.policy.quota_round) == (
+            5700,
+            4300,
+            0,
+        )
+        for number in (1, 2):
+            await http.patch("/v1/desktops/mine/egress", json={"reset_quota": True})
+            await http.patch("/v1/desktops/mine/egress", json={"max_connections": 100 + number})
+            assert desktop.egress.policy.quota_round == number
+        free = (await http.patch("/v1/desktops/mine/egress", json={"byte_quota": 0})).json()
+        assert free["quota_left"] is None
         assert (desktop.egress.policy.byte_quota, desktop.egress.policy.access_log) == (0, True)
         refused = await http.patch("/v1/desktops/mine/egress", json={"max_connections": 0, "byte_quota": -1})
         assert {fault["field"] for fault in refused.json()["faults"]} == {"max_connections", "byte_quota"}
@@ -161,17 +173,31 @@ def test_the_exit_badge(tmp_path: Path) -> None:
 async def test_prometheus_has_each_desktops_way_out_by_its_id(c: Running) -> None:
     desktop = await c.desktop("mine")
     await c.desktop("other")
+    anne, bob = await c.person("anne"), await c.person("bob")
+    annes = await c.desktop("annes", anne)
     await c.until("mine", "running")
     async with c.http() as http:
         await http.post("/v1/desktops/other/stop")
         text = (await http.get("/metrics")).text
+    async with c.sdk() as oriel:
+        _, secret = await oriel.tokens.create("admin", "prometheus", scopes=("read",))
+    reader = secret.reveal()
+    everybodys = {desktop.spec.id, annes.spec.id}
+    seen: dict[str, set[str]] = {"": set(), anne: {annes.spec.id}, bob: set(), reader: everybodys}
+    for token, ids in seen.items():
+        async with c.http(token) as http:
+            others = (await http.get("/metrics")).text
+        assert set(re.findall(r'desktop="([^"]+)"', others)) == ids
+        assert "oriel_desktops{" in others
+    async with c.http("nonsense") as http:
+        assert (await http.get("/metrics")).status_code == 401
     ours = f'{{desktop="{desktop.spec.id}"'
     assert f'oriel_egress_bytes_total{ours},direction="in"}} 5000.0' in text
     assert f'oriel_egress_denied_total{ours},reason="not_public"}} 1.0' in text
     assert f"oriel_egress_upstream_ok{ours}}} 1.0" in text
     assert f'oriel_egress_connect_seconds_bucket{ours},le="0.05"}} 2.0' in text
     assert re.search(rf"oriel_egress_connect_seconds_sum\{ours}\}} 0.03", text)
-    assert len(set(re.findall(r'desktop="([^"]+)"', text))) == 1
+    assert set(re.findall(r'desktop="([^"]+)"', text)) == everybodys
     assert desktop.state is State.RUNNING
 
 

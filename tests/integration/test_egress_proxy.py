@@ -415,6 +415,34 @@ async def test_byte_quota(gateway: RunningGateway, upstream: UpstreamProxy) -> N
         assert (await program.get("http://origin.test/")).status == 200
 
 
+async def test_a_used_quota_stays_used_whoever_is_killed(upstream: UpstreamProxy, tmp_path: Path) -> None:
+    path = tmp_path / "egress.counters"
+    with Origin(banner=b"x" * 300_000) as big:
+        upstream.hosts["big.test"] = ("127.0.0.1", big.port)
+        async with running_gateway(counters=path) as gateway:
+            await gateway.client.configure(through(upstream, byte_quota=100_000))
+            async with guest(gateway.proxy_port) as program:
+                assert (await program.tunnel("big.test:443")).status == 200
+                assert await program.ended() is True
+            before = await gateway.client.counters()
+            gateway.process.kill()
+            await gateway.client.closed()
+    assert before["quota_used"] >= 100_000
+    async with running_gateway(counters=path) as gateway:
+        await gateway.client.configure(EgressSpec())  # as one that does not know its policy yet
+        await gateway.client.configure(through(upstream, byte_quota=100_000))
+        async with guest(gateway.proxy_port) as program:
+            assert (await program.get("http://origin.test/")).status == 429
+        now = await gateway.client.counters()
+        assert (now["bytes_in"], now["connections"]) == (before["bytes_in"], before["connections"] + 1)
+        assert now["denied_by_reason"]["quota"] > before["denied_by_reason"]["quota"]
+        # It is begun anew only by a word of its own.
+        await gateway.client.configure(through(upstream, byte_quota=100_000, quota_round=1))
+        async with guest(gateway.proxy_port) as program:
+            assert (await program.get("http://origin.test/bytes/5000")).status == 200
+        assert 5000 < (await gateway.client.counters())["quota_used"] < 10_000
+
+
 async def test_bytes_per_second(gateway: RunningGateway, upstream: UpstreamProxy) -> None:
     rate = 1 << 20
     await gateway.client.configure(through(upstream, bytes_per_second=rate))

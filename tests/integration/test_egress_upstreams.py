@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -19,10 +18,11 @@ from oriel.egress.upstream import parse_upstream
 from oriel.model.egress import EgressMode, EgressSpec
 from oriel.model.errors import InvalidError, NotFoundError, OrielError, StateError, UnavailableError
 from oriel.model.secret import Secret
+from tests.fakes.broken import closes, drips, resets, says
 from tests.fakes.gateway import RunningGateway, running_gateway
 from tests.fakes.guest import Answer, guest
 from tests.fakes.origin import Authority, Origin
-from tests.fakes.server import TcpServer, read_head
+from tests.fakes.server import TcpServer
 from tests.fakes.upstream import UpstreamProxy
 
 pytestmark = pytest.mark.anyio
@@ -91,34 +91,14 @@ async def test_kinds(gateway: RunningGateway, origin: Origin, tmp_path: Path, ki
         assert (await gateway.client.counters())["upstream_ok"] is True
 
 
-def _silent(sock: socket.socket) -> None:
-    read_head(sock)
-
-
-def _resets(sock: socket.socket) -> None:
-    read_head(sock)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
-def _says(data: bytes) -> Callable[[socket.socket], None]:
-    def handle(sock: socket.socket) -> None:
-        read_head(sock)
-        sock.sendall(data)
-        sock.shutdown(socket.SHUT_WR)
-        while sock.recv(65536):
-            pass
-
-    return handle
-
-
 BROKEN = {
-    "closes": (_silent, Fault.CLOSED),
-    "resets": (_resets, Fault.CLOSED),
-    "half_head": (_says(b"HTTP/1.1 200 Conn"), Fault.CLOSED),
-    "garbage": (_says(b"\x00\xff\x13 not a proxy\r\n\r\n"), Fault.PROTOCOL),
-    "bare_newlines": (_says(b"HTTP/1.1 200 OK\nX: y\r\n\r\n"), Fault.PROTOCOL),
-    "endless_head": (_says(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 100_000), Fault.PROTOCOL),
-    "asks_again": (_says(b"HTTP/1.1 407 Auth\r\nProxy-Authenticate: Basic\r\n\r\n"), Fault.AUTHENTICATION),
+    "closes": (closes, Fault.CLOSED),
+    "resets": (resets, Fault.CLOSED),
+    "half_head": (says(b"HTTP/1.1 200 Conn"), Fault.CLOSED),
+    "garbage": (says(b"\x00\xff\x13 not a proxy\r\n\r\n"), Fault.PROTOCOL),
+    "bare_newlines": (says(b"HTTP/1.1 200 OK\nX: y\r\n\r\n"), Fault.PROTOCOL),
+    "endless_head": (says(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 100_000), Fault.PROTOCOL),
+    "asks_again": (says(b"HTTP/1.1 407 Auth\r\nProxy-Authenticate: Basic\r\n\r\n"), Fault.AUTHENTICATION),
 }
 
 
@@ -234,17 +214,6 @@ async def test_a_silent_upstream_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
 
 async def test_a_dripping_upstream_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dial, "TUNNEL_S", 0.3)
-
-    def drips(sock: socket.socket) -> None:
-        sock.settimeout(0.05)
-        while True:
-            sock.sendall(b"H")
-            try:
-                if not sock.recv(65536):
-                    return
-            except TimeoutError:
-                continue
-
     with TcpServer(drips) as server:
         upstream = parse_upstream(f"http://127.0.0.1:{server.port}")
         with pytest.raises(UpstreamError) as raised:
@@ -255,7 +224,7 @@ async def test_a_dripping_upstream_is_given_up(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("failover", [True, False])
 async def test_failover_only_if_asked(gateway: RunningGateway, origin: Origin, failover: bool) -> None:
     hosts = {"origin.test": ("127.0.0.1", origin.port)}
-    with TcpServer(_silent) as dead, UpstreamProxy(source=EXIT, hosts=hosts) as alive:
+    with TcpServer(closes) as dead, UpstreamProxy(source=EXIT, hosts=hosts) as alive:
         await gateway.client.configure(through(f"http://127.0.0.1:{dead.port}", alive.url, failover=failover))
         _, tunnel = await both_ways(gateway)
         assert tunnel.status == (200 if failover else 502)

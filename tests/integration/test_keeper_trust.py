@@ -7,13 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from oriel.host.accounts import oriel_account
-from oriel.host.layout import Home
+from oriel.host.layout import Home, netns_name
 from oriel.host.privileges import bounding_set
 from oriel.keeper.main import NEVER_NEEDED
 from tests.integration.hosts import until_gone
@@ -119,17 +118,16 @@ def test_an_upstreams_password_is_nowhere_but_in_memory(home: Home) -> None:
     run(scenario)
 
 
-def test_a_dead_gateway_is_back_within_a_second_and_follows_the_same_rules(home: Home) -> None:
+def test_a_dead_gateway_comes_back_and_follows_the_same_rules(home: Home) -> None:
     async def scenario() -> None:
         async with kept(home, new_spec()) as keeper:
             await keeper.ask("configure_egress", mode="proxy", proxy="berlin", upstreams=[UPSTREAM])
             await keeper.ask("start", deadline_s=30)
             for _ in range(2):
                 seq = (await keeper.ask("hello"))["seq"]
-                began = time.monotonic()
                 os.kill(gateway_of(keeper), signal.SIGKILL)
-                await keeper.until_event("gateway.restarted", after=seq, deadline_s=3)
-                assert time.monotonic() - began < 1
+                # How soon is a figure of bench.egress.
+                await keeper.until_event("gateway.restarted", after=seq, deadline_s=50)
                 assert (await keeper.ask("inspect"))["egress"]["proxy"] == "berlin"
 
     run(scenario)
@@ -142,6 +140,44 @@ def test_a_configuration_sent_while_the_gateway_is_down_arrives(home: Home) -> N
             os.kill(gateway_of(keeper), signal.SIGKILL)
             await keeper.ask("configure_egress", mode="direct")
             assert (await keeper.ask("inspect"))["egress"]["mode"] == "direct"
+
+    run(scenario)
+
+
+ASK_PROXY = """
+import socket
+with socket.create_connection(("192.168.0.1", 3128)) as sock:
+    sock.sendall(b"CONNECT refused.test:443 HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
+    print(sock.makefile().readline())
+"""
+
+
+def test_what_was_counted_stays_whoever_is_killed(home: Home) -> None:
+    def ask(keeper: Keeper) -> None:
+        inside = ["ip", "netns", "exec", netns_name(keeper.spec.id, guest=True), sys.executable]
+        result = subprocess.run([*inside, "-c", ASK_PROXY], capture_output=True, text=True, timeout=50)
+        assert " 403 " in result.stdout, result
+
+    async def denials(keeper: Keeper) -> int:
+        return int((await keeper.ask("inspect"))["egress"]["denied"])
+
+    async def scenario() -> None:
+        async with kept(home, new_spec()) as keeper:
+            assert await denials(keeper) == 0
+            await keeper.ask("start", deadline_s=30)
+            await asyncio.to_thread(ask, keeper)
+            assert await denials(keeper) == 1
+            os.kill(gateway_of(keeper), signal.SIGKILL)
+            await asyncio.to_thread(ask, keeper)  # it waits for the next one
+            assert await denials(keeper) == 2
+            keeper.kill()
+            await keeper.launch()
+            assert await denials(keeper) == 2
+            await keeper.ask("stop", deadline_s=30)
+            assert await denials(keeper) == 2
+            await keeper.ask("start", deadline_s=30)
+            await asyncio.to_thread(ask, keeper)
+            assert await denials(keeper) == 3
 
     run(scenario)
 

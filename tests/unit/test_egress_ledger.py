@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from oriel.egress.failure import DeniedError, Fault, UnreachableError, UpstreamError
-from oriel.egress.ledger import Budget, Histogram
+from oriel.egress.ledger import Budget, Histogram, Ledger, mapped, open_counters, read_counters
 from oriel.egress.pages import error_response
 from oriel.egress.policy import Reason
+from oriel.model.errors import HostError
 
 
 def test_no_limit() -> None:
@@ -40,6 +44,47 @@ def test_histogram() -> None:
     assert (told["buckets"]["1"], told["buckets"]["5"], told["buckets"]["10000"]) == (2, 4, 5)
     assert told["buckets"]["+Inf"] == 6
     assert (told["p50"], told["p95"]) == (5.0, 10000.0)
+
+
+def test_what_was_counted_outlives_who_counted_it(tmp_path: Path) -> None:
+    path = tmp_path / "egress.counters"
+    assert read_counters(path) == Ledger().to_json()
+    for _ in range(2):  # the second as after a kill -9: nobody closed or wrote anything
+        fd = open_counters(path)
+        ledger = mapped(fd)
+        os.close(fd)
+        ledger.count_in(1000)
+        ledger.count_out(10)
+        ledger.count_connection()
+        ledger.count_denial(Reason.QUOTA)
+        ledger.latency.add(0.003)
+    told = read_counters(path)
+    assert (told["bytes_in"], told["bytes_out"], told["connections"], told["quota_used"]) == (
+        2000,
+        20,
+        2,
+        2020,
+    )
+    assert (told["denied"], told["denied_by_reason"], told["latency_ms"]["count"]) == (2, {"quota": 2}, 2)
+    assert (path.stat().st_size, path.stat().st_mode & 0o777) == (4096, 0o600)
+
+
+def test_a_quota_begins_anew_only_for_a_later_round() -> None:
+    ledger = Ledger()
+    ledger.count_in(500)
+    for number, used in ((0, 500), (2, 0), (2, 0), (1, 0)):
+        ledger.begin_quota(number)
+        assert ledger.quota_used == used
+    ledger.count_out(7)
+    ledger.begin_quota(0)  # what a gateway is told before it knows its desktop's policy
+    assert (ledger.quota_used, ledger.to_json()["bytes_out"]) == (7, 7)
+
+
+def test_something_else_is_not_counted_in(tmp_path: Path) -> None:
+    path = tmp_path / "egress.counters"
+    path.write_bytes(b"something else entirely")
+    with pytest.raises(HostError):
+        read_counters(path)
 
 
 @pytest.mark.parametrize("reason", list(Reason))

@@ -21,7 +21,7 @@ __all__ = ["change_way_out", "egress_document"]
 
 _NOTHING_YET = {
     "exit_ip": "", "bytes_in": 0, "bytes_out": 0, "connections": 0, "open": 0, "denied": 0,
-    "denied_by_reason": {}, "upstream_errors": 0, "upstream_ok": None, "latency_ms": {},
+    "denied_by_reason": {}, "upstream_errors": 0, "upstream_ok": None, "latency_ms": {}, "quota_used": 0,
 }  # fmt: skip
 
 
@@ -38,7 +38,7 @@ async def change_way_out(parts: Parts, principal: Principal, found: Desktop, wan
     values: dict[str, Any] = wanted.model_dump(exclude_none=True, include={"proxy", "allow", "deny"})
 
     def store_it(transaction: Transaction) -> Desktop:
-        limits = {**found.limits, **wanted.limits()}
+        limits = {**found.limits, **wanted.limits(found.limits)}
         # Whoever changes the way out has seen where it led.
         changed = desktops.change(transaction, found.id, **values, limits=limits, exit_was="")
         record(transaction, changed, "egress.changed", data={"proxy": changed.proxy})
@@ -53,12 +53,17 @@ async def change_way_out(parts: Parts, principal: Principal, found: Desktop, wan
 async def egress_document(parts: Parts, found: Desktop) -> dict[str, Any]:
     mode = found.proxy if found.proxy in BUILT_IN else "proxy"
     document = {"mode": mode, "proxy": found.proxy, **_NOTHING_YET}
-    if found.state is State.RUNNING:
-        try:
-            told = (await parts.fleet.keeper(found.id).inspect()).get("egress", {})
-            document |= {key: told[key] for key in document if key in told}
-        except UnavailableError as error:
+    try:  # also of one that does not run: its keeper knows what was counted
+        told = (await parts.fleet.keeper(found.id).inspect()).get("egress", {})
+        document |= {key: told[key] for key in document if key in told}
+    except UnavailableError as error:
+        if found.state is State.RUNNING:
             document["problem"] = error.message
+    if found.state is not State.RUNNING:
+        document |= {"mode": mode, "proxy": found.proxy}  # what it will be: its keeper may not know yet
     document["exit_ip"] = document["exit_ip"] or found.exit_ip
     policy = asdict(Policy(allow=found.allow, deny=found.deny, **found.limits))
+    quota = policy["byte_quota"]
+    del policy["quota_round"]
+    policy["quota_left"] = max(0, quota - document["quota_used"]) if quota else None
     return document | policy | {"exit_was": found.exit_was, "country": parts.countries.of(found.exit_ip)}

@@ -1,4 +1,4 @@
-"""Figures for Prometheus. No names of desktops or users: anyone who reaches the port may read them."""
+"""Figures for Prometheus. Neither names nor ids: anyone who reaches the port may read them."""
 
 from __future__ import annotations
 

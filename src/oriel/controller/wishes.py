@@ -154,7 +154,8 @@ Amount = Annotated[int, Field(ge=0, le=1 << 62)]
 
 
 class EgressChange(Body):
-    """Limits of 0 are none. Bytes count both ways, since its gateway began."""
+    """Limits of 0 are none. A quota counts bytes both ways, over every restart, until `reset_quota` begins it
+    anew."""
 
     proxy: Name | None = None
     allow: list[Annotated[str, Field(max_length=300)]] | None = None
@@ -163,10 +164,15 @@ class EgressChange(Body):
     connections_per_second: Amount | None = None
     bytes_per_second: Amount | None = None
     byte_quota: Amount | None = None
+    reset_quota: bool | None = None
     access_log: bool | None = None
 
-    def limits(self) -> dict[str, Any]:
-        return self.model_dump(exclude_none=True, exclude={"proxy", "allow", "deny"})
+    def limits(self, now: Mapping[str, Any]) -> dict[str, Any]:
+        """What is changed of the limits that hold `now`."""
+        changed = self.model_dump(exclude_none=True, exclude={"proxy", "allow", "deny", "reset_quota"})
+        if self.reset_quota:
+            changed["quota_round"] = now.get("quota_round", 0) + 1
+        return changed
 
 
 class Exec(Body):

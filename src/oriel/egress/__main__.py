@@ -22,6 +22,7 @@ from typing import Any
 from oriel.egress.exit import watch_exit
 from oriel.egress.explicit import serve_explicit
 from oriel.egress.gateway import Gateway
+from oriel.egress.ledger import Ledger, mapped
 from oriel.egress.listener import listen_dns_tcp, listen_dns_udp, listen_tcp, log, log_unexpected
 from oriel.egress.media import MediaRelay
 from oriel.egress.service import Outbox, serve_control
@@ -83,7 +84,7 @@ def _prctl(option: int, value: int) -> None:
 
 async def _run(options: argparse.Namespace) -> int:
     outbox = Outbox()
-    gateway = Gateway(outbox.emit)
+    gateway = Gateway(outbox.emit, _ledger(options.counters_fd))
     control = socket.socket(fileno=options.control_fd)
     reader, writer = await asyncio.open_connection(sock=control, limit=MAX_LINE)
     outbox.connect(writer)
@@ -127,6 +128,14 @@ def _listen(options: argparse.Namespace, gateway: Gateway, group: asyncio.TaskGr
         listen_dns_tcp(socket.socket(fileno=options.dns_tcp_fd), gateway.names, group)
 
 
+def _ledger(fd: int | None) -> Ledger:
+    if fd is None:
+        return Ledger()
+    ledger = mapped(fd)
+    os.close(fd)
+    return ledger
+
+
 def _report(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     log_unexpected("a callback failed unexpectedly", context.get("exception") or RuntimeError())
 
@@ -145,6 +154,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--transparent-fd", type=int, help="listening TCP socket for captured connections")
     parser.add_argument("--dns-udp-fd", type=int, help="bound UDP socket of the DNS server")
     parser.add_argument("--dns-tcp-fd", type=int, help="listening TCP socket of the DNS server")
+    parser.add_argument("--counters-fd", type=int, help="the file in which it counts; else nothing is kept")
     parser.add_argument("--media-fd", type=int, help="bound UDP socket of the live view, on the guest's side")
     return parser.parse_args()
 

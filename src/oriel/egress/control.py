@@ -33,6 +33,7 @@ def gateway_argv(
     dns_tcp_fd: int | None = None,
     transparent_fd: int | None = None,
     media_fd: int | None = None,
+    counters_fd: int | None = None,
 ) -> list[str]:
     """The gateway's command line. Pass the same descriptors as `pass_fds`; they may be bound sockets of
     another network namespace. Listening is the opener's work. Started as root it becomes `uid`. It
@@ -45,6 +46,7 @@ def gateway_argv(
         "--dns-tcp-fd": dns_tcp_fd,
         "--transparent-fd": transparent_fd,
         "--media-fd": media_fd,
+        "--counters-fd": counters_fd,
     }
     words = [word for name, n in numbers.items() if n is not None for word in (name, str(n))]
     return [sys.executable, "-P", "-m", "oriel.egress", *words]
@@ -85,8 +87,9 @@ class GatewayClient:
         await self._ask("configure", spec.to_wire(), deadline_s)
 
     async def counters(self, *, deadline_s: float = 5) -> dict[str, Any]:
-        """`{mode, proxy, exit_ip, bytes_in, bytes_out, connections, open, denied, upstream_errors,
-        upstream_ok, latency_ms: {count, sum, p50, p95, buckets}}`; `_in` is towards the guest."""
+        """`{mode, proxy, exit_ip, bytes_in, bytes_out, connections, open, denied, denied_by_reason,
+        upstream_errors, upstream_ok, quota_used, latency_ms: {count, sum, p50, p95, buckets}}`; `_in`
+        is towards the guest."""
         return await self._ask("counters", {}, deadline_s)
 
     async def check(

@@ -56,11 +56,11 @@ class Way:
 
 
 class Gateway:
-    """`emit` receives each event; it must not block or raise."""
+    """`emit` receives each event; it must not block or raise. `ledger`: where counting goes on."""
 
-    def __init__(self, emit: Emit) -> None:
+    def __init__(self, emit: Emit, ledger: Ledger | None = None) -> None:
         self.emit = emit
-        self.ledger = Ledger()
+        self.ledger = ledger or Ledger()
         self.names = FakeNames()
         self.media: MediaRelay | None = None
         self.resolver = Resolver()
@@ -92,6 +92,7 @@ class Gateway:
             self._rate = Budget(spec.policy.connections_per_second)
         if old.policy.bytes_per_second != spec.policy.bytes_per_second:
             self._throughput = Budget(spec.policy.bytes_per_second)
+        self.ledger.begin_quota(spec.policy.quota_round)
         self._quota_reported = False
         if moved:
             self._failed_until.clear()
@@ -121,20 +122,11 @@ class Gateway:
 
     def counters(self) -> dict[str, Any]:
         """As docs/internals.md has them."""
-        ledger = self.ledger
         return {
             "mode": str(self.spec.mode),
             "proxy": self.spec.proxy,
-            "exit_ip": ledger.exit_ip,
-            "bytes_in": ledger.bytes_in,
-            "bytes_out": ledger.bytes_out,
-            "connections": ledger.connections,
             "open": len(self._flows),
-            "denied": ledger.denied.total(),
-            "denied_by_reason": dict(ledger.denied),
-            "upstream_errors": ledger.upstream_errors,
-            "upstream_ok": ledger.upstream_ok,
-            "latency_ms": ledger.latency.to_json(),
+            **self.ledger.to_json(),
         }
 
     # -- flows
@@ -148,7 +140,7 @@ class Gateway:
             raise self.denied(Reason.RATE, "")
         flow = Flow(way_in, channel, self._count_in, self._count_out, self._flow_ended)
         self._flows.add(flow)
-        self.ledger.connections += 1
+        self.ledger.count_connection()
         return flow
 
     def sweep_idle(self) -> None:
@@ -179,11 +171,11 @@ class Gateway:
             self.emit(event)
 
     def _count_in(self, count: int) -> float:
-        self.ledger.bytes_in += count
+        self.ledger.count_in(count)
         return self._spend(count)
 
     def _count_out(self, count: int) -> float:
-        self.ledger.bytes_out += count
+        self.ledger.count_out(count)
         return self._spend(count)
 
     def _spend(self, count: int) -> float:
@@ -194,7 +186,7 @@ class Gateway:
 
     def _quota_used(self) -> bool:
         quota = self.spec.policy.byte_quota
-        used = bool(quota) and self.ledger.transferred >= quota
+        used = bool(quota) and self.ledger.quota_used >= quota
         if used and not self._quota_reported:
             self._quota_reported = True
             self.denied(Reason.QUOTA, "")
@@ -204,7 +196,7 @@ class Gateway:
 
     def denied(self, reason: Reason, target: str, *, detail: str = "", status: int = 403) -> DeniedError:
         """Count and report a denial; the error to raise or to show."""
-        self.ledger.denied[str(reason)] += 1
+        self.ledger.count_denial(reason)
         error = DeniedError(reason, target, detail=detail, status=status)
         self.emit({"event": "denied", "reason": str(reason), "target": target, "message": error.message})
         return error
@@ -305,7 +297,7 @@ class Gateway:
 
     def upstream_failed(self, upstream: Upstream, error: UpstreamError) -> None:
         """Count that a proxy is at fault; an event when it begins to be, or is in another way."""
-        self.ledger.upstream_errors += 1
+        self.ledger.count_upstream_error()
         self.ledger.upstream_ok = False
         self._failed_until[upstream] = time.monotonic() + RETRY_UPSTREAM_S
         if self._faults.get(upstream) is error.fault:

@@ -21,7 +21,7 @@ LOCAL_SUFFIXES = (
 
 
 class Reason(StrEnum):
-    """Why something was denied: stable, counted, shown."""
+    """Why something was denied: stable, counted, shown. Their order is that of the ledger's file: append."""
 
     MODE_NONE = "mode_none"  # the desktop has no way out
     DENY_RULE = "deny_rule"

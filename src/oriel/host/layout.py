@@ -15,6 +15,7 @@ HOME/
     journal.jsonl               what happened: the truth the keeper recovers from
     keeper.sock  keeper.json  keeper.log
     console.log                 the machine's console (bounded)
+    egress.counters             what its way out was used for: numbers, kept over every restart
     access.log  access.log.1    where it went, if its policy has an access log (bounded)
     disk.img                    the desktop's own writable disk, sparse
     disk/  root/                mount points (container)
@@ -67,6 +68,10 @@ class DesktopPaths:
     @property
     def access_log(self) -> Path:
         return self.root / "access.log"
+
+    @property
+    def egress_counters(self) -> Path:
+        return self.root / "egress.counters"
 
     @property
     def journal(self) -> Path:

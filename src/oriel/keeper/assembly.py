@@ -284,7 +284,7 @@ async def _open_network(
     undo.push("announcements", announcements.close)
     gateway = Gateway(
         listeners, uid=plan.uid, log=plan.paths.keeper_log, access=AccessLog(plan.paths.access_log),
-        journal=plan.journal, spec=egress,
+        counters=plan.paths.egress_counters, journal=plan.journal, spec=egress,
     )  # fmt: skip
     undo.push("gateway", gateway.close)
     await gateway.start(plan.group)

@@ -15,14 +15,14 @@ from oriel.host.process import tail
 from oriel.host.threads import in_thread
 from oriel.keeper.assembly import Assembly, Plan, Steps, adopt, dismantle, personalise, wake
 from oriel.keeper.beginning import begin, make_template, warm
-from oriel.keeper.gateway import Gateway
+from oriel.keeper.gateway import Gateway, counters_of
 from oriel.keeper.guest import Guest
 from oriel.keeper.moments import erase
 from oriel.keeper.origin import return_to, unspend
 from oriel.keeper.undo import Problem, UndoStack
 from oriel.machine.driver import Exit, Halting
 from oriel.model.egress import EgressSpec
-from oriel.model.errors import LaunchError, OrielError, StateError, UnavailableError
+from oriel.model.errors import LaunchError, OrielError, StateError
 from oriel.model.state import State, check_transition
 
 __all__ = ["Desktop", "outcome_of", "require", "unexpected"]
@@ -227,7 +227,8 @@ class Desktop:
         about: dict[str, Any] = {
             "id": self.plan.spec.id, "spec": self.plan.spec.to_json(), "state": str(self.state),
             "seq": ledger.seq, "timings": dict(ledger.timings),
-            "egress": {"mode": str(self.egress.mode), "proxy": self.egress.proxy},
+            "egress": {"mode": str(self.egress.mode), "proxy": self.egress.proxy}
+            | await counters_of(assembly.gateway if assembly else None, self.plan.paths.egress_counters),
         }  # fmt: skip
         if ledger.error is not None:
             about["error"] = ledger.error
@@ -236,10 +237,6 @@ class Desktop:
                 "pid": assembly.machine.record.get("pid"), "runtime": str(self.plan.spec.runtime),
                 "isolation": str(assembly.machine.isolation),
             }  # fmt: skip
-            try:
-                about["egress"] = await assembly.gateway.counters()
-            except UnavailableError as error:
-                about["egress"]["problem"] = error.message
         return about
 
     async def leave(self) -> None:

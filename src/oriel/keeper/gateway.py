@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 import subprocess
 import time
@@ -18,14 +19,16 @@ from typing import Any
 
 import oriel
 from oriel.egress.control import GatewayClient, gateway_argv
+from oriel.egress.ledger import open_counters, read_counters
 from oriel.host.process import ProcessId, end, spawn, tail
+from oriel.host.threads import in_thread
 from oriel.keeper.access import AccessLog
 from oriel.keeper.journal import Journal
 from oriel.model.egress import EgressSpec
-from oriel.model.errors import InvalidError, LaunchError, OrielError, UnavailableError
+from oriel.model.errors import HostError, InvalidError, LaunchError, OrielError, UnavailableError
 from oriel.network.link import GatewaySockets
 
-__all__ = ["EventLimit", "Gateway"]
+__all__ = ["EventLimit", "Gateway", "counters_of"]
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 10.0  # before a gateway that died is started again
 STEADY_S = 10.0  # one that lived this long starts its pauses anew
@@ -44,10 +47,12 @@ class Gateway:
         uid: int,
         log: Path,
         access: AccessLog,
+        counters: Path,
         journal: Journal,
         spec: EgressSpec,
     ) -> None:
         self.spec = spec
+        self._counters = counters
         self._sockets = sockets
         self._uid = uid
         self._log = log
@@ -123,6 +128,7 @@ class Gateway:
 
     async def _launch(self) -> None:
         ours, theirs = socket.socketpair()
+        counters = open_counters(self._counters)
         fds = {
             "control_fd": theirs.fileno(),
             "proxy_fd": self._sockets.proxy.fileno(),
@@ -130,14 +136,18 @@ class Gateway:
             "dns_tcp_fd": self._sockets.dns_tcp.fileno(),
             "transparent_fd": self._sockets.transparent.fileno(),
             "media_fd": self._sockets.media.fileno(),
+            "counters_fd": counters,
         }
-        with theirs:
-            self._process = spawn(
-                gateway_argv(uid=self._uid, **fds),
-                log=self._log,
-                env={"PYTHONPATH": str(Path(oriel.__file__).parents[1])},
-                pass_fds=tuple(fds.values()),
-            )
+        try:
+            with theirs:
+                self._process = spawn(
+                    gateway_argv(uid=self._uid, **fds),
+                    log=self._log,
+                    env={"PYTHONPATH": str(Path(oriel.__file__).parents[1])},
+                    pass_fds=tuple(fds.values()),
+                )
+        finally:
+            os.close(counters)
         identity = ProcessId.of(self._process.pid)
         if identity is not None:
             self._journal.record(
@@ -215,6 +225,21 @@ class Gateway:
             if dropped:
                 data["dropped_before"] = dropped
             self._journal.record(f"egress.{kind}", str(event.get("message", "")), must_write=False, **data)
+
+
+async def counters_of(gateway: Gateway | None, kept: Path) -> dict[str, Any]:
+    """What a gateway says of itself or, while there is none, what is `kept` of its counters. `problem`: why
+    it cannot be asked."""
+    told: dict[str, Any] = {}
+    try:
+        if gateway is not None:
+            return await gateway.counters()
+    except UnavailableError as error:
+        told["problem"] = error.message
+    try:
+        return told | await in_thread(lambda: read_counters(kept))
+    except HostError as error:
+        return told | {"problem": error.message}
 
 
 class EventLimit:

@@ -32,7 +32,8 @@ class Policy:
     max_connections: int = 1024
     connections_per_second: int = 0  # 0: unlimited
     bytes_per_second: int = 0  # 0: unlimited
-    byte_quota: int = 0  # 0: unlimited; in plus out, since the gateway began
+    byte_quota: int = 0  # 0: unlimited; in plus out, since its round began
+    quota_round: int = 0  # a higher number than ever before: from now on the quota is counted anew
     access_log: bool = False
 
 

@@ -27,7 +27,7 @@ ACCESS_BYTES = 128 << 10
 async def show_egress(
     request: Request, found: Annotated[Desktop, Depends(desktop(Permission.READ))]
 ) -> Response:
-    """Counters since its gateway began; of a desktop that does not run, zeros."""
+    """What its way out was used for since it was made, and its rules. `quota_left`: null without a quota."""
     return JsonResponse(await egress_document(parts_of(request), found))
 
 

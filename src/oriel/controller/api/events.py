@@ -119,6 +119,8 @@ async def _lines(parts: Parts, scope: _Scope, last: int | None, *, follow: bool)
                 seen = event.seq
                 if text := _text(event, scope):
                     yield text
+                if scope.desktop is not None and event.kind == GONE:
+                    return  # it went while the stream was being opened
             replaying = len(page) == REPLAY_PAGE
         while follow and not connection.ended.done():
             left = seconds_until(scope.ends)

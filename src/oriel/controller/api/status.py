@@ -9,9 +9,11 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, Response
 
 import oriel
+from oriel.controller.access import account, bearer_of
 from oriel.controller.egress_metrics import ask_keepers, render_egress
 from oriel.controller.encoding import JsonResponse
 from oriel.controller.parts import parts_of
+from oriel.controller.rights import Permission, Role
 from oriel.controller.store import desktops
 from oriel.model.errors import UnavailableError
 
@@ -39,10 +41,15 @@ async def readyz(request: Request) -> Response:
 
 @router.get("/metrics")
 async def metrics(request: Request) -> Response:
-    """For Prometheus. What goes out of desktops is labelled with their ids."""
+    """For Prometheus. To everybody the controller's own figures; with a bearer token also what goes out of
+    its user's desktops, by their ids: of all desktops, if that is an administrator."""
     parts = parts_of(request)
-    running = await parts.database.read(desktops.running)
-    egress = render_egress(await ask_keepers(parts.fleet, running))
+    egress = b""
+    if bearer_of(request):
+        principal = await account(Permission.READ)(request)
+        owner_id = None if principal.role == Role.ADMIN else principal.user_id
+        running = await parts.database.read(lambda c: desktops.running(c, owner_id))
+        egress = render_egress(await ask_keepers(parts.fleet, running))
     states: Counter[str] = Counter(await parts.database.read(desktops.count_states))
     parts.metrics.note_pool(parts.pool.describe())
     text = parts.metrics.render(states, parts.live.count(), parts.bus.listeners)

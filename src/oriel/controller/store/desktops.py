@@ -158,9 +158,12 @@ def impatient(connection: Connection) -> list[tuple[str, int]]:
     return [(str(desktop_id), int(seconds)) for desktop_id, seconds in rows]
 
 
-def running(connection: Connection) -> list[str]:
-    """The ids of those that run."""
-    return list(connection.execute(select(desktops.c.id).where(desktops.c.state == State.RUNNING)).scalars())
+def running(connection: Connection, owner_id: str | None) -> list[str]:
+    """The ids of those that run; of one owner, or of all."""
+    query = select(desktops.c.id).where(desktops.c.state == State.RUNNING)
+    if owner_id is not None:
+        query = query.where(desktops.c.owner_id == owner_id)
+    return list(connection.execute(query).scalars())
 
 
 def page(
