@@ -46,6 +46,12 @@ class Authority:
 
     def server_context(self, directory: Path, *names: str) -> ssl.SSLContext:
         """A TLS server's context for `names` (host names or addresses); files are put into `directory`."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.issue(directory, *names))
+        return context
+
+    def issue(self, directory: Path, *names: str) -> Path:
+        """A new certificate for `names` with its key before it, in one file of `directory`."""
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = self._sign(names[0], key.public_key(), list(names), is_authority=False)
         path = directory / f"{names[0].replace(':', '_')}.pem"
@@ -57,9 +63,7 @@ class Authority:
             )
             + certificate.public_bytes(serialization.Encoding.PEM)
         )
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(path)
-        return context
+        return path
 
     def client_context(self) -> ssl.SSLContext:
         return ssl.create_default_context(cadata=self.pem)
