@@ -146,6 +146,9 @@ class FakeHost:
         shutil.rmtree(desktop.path.parent, ignore_errors=True)
         return {}
 
+    async def on_renew(self, _call: wire.Call) -> dict:
+        return {"renewed": sorted(self.desktops), "problems": []}
+
     async def on_sweep(self, _call: wire.Call) -> dict:
         return {"removed": [], "problems": []}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -14,6 +15,7 @@ import pytest
 
 from oriel.host.layout import Home, netns_path
 from oriel.host.process import ProcessId
+from oriel.hostd.removal import sweep_regularly
 from oriel.model import wire
 from oriel.model.errors import (
     InvalidError,
@@ -23,6 +25,7 @@ from oriel.model.errors import (
     StateError,
     UnavailableError,
 )
+from tests.integration.fakes.driver import FakeDriver
 from tests.integration.hosts import Host, hosted, until_gone
 from tests.integration.keepers import Keeper, new_spec
 from tests.integration.test_keeper_life import home, run
@@ -325,6 +328,54 @@ def test_sweep_takes_what_is_provably_ours_and_reports_the_rest(home: Home) -> N
                 assert (await keeper.ask("inspect"))["state"] == "running"
             finally:
                 subprocess.run(["ip", "netns", "delete", stray], check=True)
+
+    run(scenario)
+
+
+def test_an_orphan_is_swept_once_it_has_been_one_for_a_while(home: Home) -> None:
+    async def scenario() -> None:
+        home.desktops.mkdir(parents=True)
+        orphan, begun = home.desktops / STRANGER, home.desktops / "d-wwwwwwwwww"
+        for directory in (orphan, begun):
+            directory.mkdir()
+        looks: list[str] = []
+
+        def in_creation(desktop_id: str) -> bool:
+            looks.append(desktop_id)
+            return desktop_id == begun.name
+
+        async with asyncio.TaskGroup() as group:
+            sweeping = group.create_task(
+                sweep_regularly(home, in_creation, lambda *_: FakeDriver(), group, every_s=0.02, grace_s=0.3)
+            )
+            while orphan.exists():
+                await asyncio.sleep(0.01)
+            seen = looks.count(STRANGER)
+            while looks.count(begun.name) < 2 * seen:
+                await asyncio.sleep(0.01)
+            sweeping.cancel()
+        assert seen >= 2, "at the first sight it may just be made"
+        assert begun.exists()
+        shutil.rmtree(home.root)
+
+    run(scenario)
+
+
+def test_keepers_are_renewed_and_their_machines_run_on(home: Home) -> None:
+    async def scenario() -> None:
+        async with hosted(home) as host:
+            runs, idle = await host.create(new_spec()), await host.create(new_spec())
+            await runs.ask("start", deadline_s=30)
+            before = [(await keeper.ask("hello"))["pid"] for keeper in (runs, idle)]
+            machine = (await runs.ask("inspect"))["machine"]["pid"]
+            told = await host.ask("renew")
+            assert (sorted(told["renewed"]), told["problems"]) == (sorted(host.made), [])
+            after = [(await keeper.ask("hello"))["pid"] for keeper in (runs, idle)]
+            assert not set(after) & set(before)
+            now = await runs.ask("inspect")
+            assert (now["state"], now["machine"]["pid"]) == ("running", machine)
+            os.kill(after[0], signal.SIGKILL)
+            await until_kept(host, runs, other_than=after[0])
 
     run(scenario)
 

@@ -138,9 +138,16 @@ def test_upgrade_and_rollback_leave_desktops_alone(host: SystemdHost) -> None:
     assert host.run("readlink", "/opt/oriel/current").stdout == upgraded
     assert works(host)
 
+    told = json.loads(host.run("oriel", "renew", "--json").stdout)
+    assert (len(told["renewed"]), told["problems"]) == (1, [])
+    renewed = keeper(host)
+    assert renewed != before
+    assert upgraded.strip() in host.run("cat", f"/proc/{renewed}/cmdline").stdout
+    assert works(host)
+
     host.run(f"{source}/scripts/install", "--rollback")
     assert host.run("readlink", "/opt/oriel/current").stdout == release
-    assert keeper(host) == before
+    assert keeper(host) == renewed
     assert works(host)
 
 

@@ -37,6 +37,8 @@ COMMANDS = {
     "backup": "backups:backup",
     "restore": "backups:restore",
     "audit": "trail:audit",
+    "drain": "upkeep:drain",
+    "renew": "upkeep:renew",
     "bench": "host:bench",
     "version": "host:version",
 }

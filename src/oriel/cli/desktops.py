@@ -37,6 +37,16 @@ def create(
     idle_timeout: Annotated[
         int | None, typer.Option("--idle-timeout-s", help="Pause after so long without use; 0 never.")
     ] = None,
+    idle_action: Annotated[
+        str | None, typer.Option(metavar="pause|stop", help="What becomes of it then.")
+    ] = None,
+    max_age: Annotated[
+        int | None, typer.Option("--max-age-s", help="Stop it so long after it was ready; 0 never.")
+    ] = None,
+    restart: Annotated[
+        str | None,
+        typer.Option(metavar="no|on-failure|always", help="Start it again, with growing pauses."),
+    ] = None,
     label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="May be repeated.")] = None,
     wait: WaitOption = True,
     deadline: DeadlineOption = 600,
@@ -57,6 +67,9 @@ def create(
             screen=size,
             proxy=proxy,
             idle_timeout_s=idle_timeout,
+            idle_action=idle_action,
+            max_age_s=max_age,
+            restart=restart,
             labels=labels,
             wait=False,
         )

@@ -11,7 +11,7 @@ from typing import Any
 from oriel.controller.rights import Principal
 from oriel.controller.room import Room
 from oriel.controller.store.database import Database
-from oriel.controller.store.desktops import Desktop, Wanted
+from oriel.controller.store.desktops import Desktop, IdleAction, Wanted
 from oriel.controller.ways_out import proxy_fault
 from oriel.controller.wishes import Wish
 from oriel.fleet import Capacity, Fleet, RuntimeReport
@@ -160,6 +160,9 @@ class Admission:
             allow=(),
             deny=(),
             idle_timeout_s=wish.get("idle_timeout_s", 0),
+            idle_action=wish.get("idle_action", IdleAction.PAUSE),
+            max_age_s=wish.get("max_age_s", 0),
+            restart=wish.get("restart", settings.restart),
             labels=wish.get("labels", {}),
             created_at=utc_now(),
             ready_at=None,

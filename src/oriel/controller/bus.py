@@ -53,6 +53,7 @@ class Bus:
     """Published to by the database after each commit, in the order of `seq`."""
 
     def __init__(self) -> None:
+        self.closed = False
         self._subscriptions: set[Subscription] = set()
 
     @property
@@ -78,5 +79,6 @@ class Bus:
 
     def close(self) -> None:
         """End every subscription."""
+        self.closed = True
         for subscription in list(self._subscriptions):
             subscription.end()

@@ -20,7 +20,7 @@ from oriel.controller.app import build_app
 from oriel.controller.bus import Bus
 from oriel.controller.countries import Countries
 from oriel.controller.credentials import Credentials
-from oriel.controller.idle import pause_unused
+from oriel.controller.draining import Draining
 from oriel.controller.limits import Limits
 from oriel.controller.links import Links
 from oriel.controller.live import Live
@@ -29,7 +29,9 @@ from oriel.controller.moments import Moments
 from oriel.controller.parts import Parts
 from oriel.controller.passwords import Passwords
 from oriel.controller.pool import Pool
+from oriel.controller.restarts import Restarts
 from oriel.controller.room import Room
+from oriel.controller.rules import keep_rules
 from oriel.controller.sharing import Sharing
 from oriel.controller.sign_on import SignOn
 from oriel.controller.stills import Stills
@@ -120,7 +122,8 @@ async def assemble(home: Home, settings: Settings, url: str) -> AsyncIterator[Pa
         sharing = Sharing(database)
         stack.push_async_callback(sharing.close)
         group = await stack.enter_async_context(_background())
-        room = Room(fleet, settings)
+        draining = Draining()
+        room = Room(fleet, settings, draining)
         admission = Admission(fleet, database, room, settings)
         templates = Templates(fleet, admission, room)
         pool = Pool(
@@ -137,7 +140,9 @@ async def assemble(home: Home, settings: Settings, url: str) -> AsyncIterator[Pa
             tickets=tickets,
             room=room,
             settings=settings,
+            draining=draining,
         )
+        metrics = Metrics()
         parts = Parts(
             settings=settings, url=url, web=settings.web_directory or CHECKOUT / "web/dist",
             database=database, bus=bus, vault=vault, fleet=fleet, passwords=passwords, countries=countries,
@@ -145,10 +150,12 @@ async def assemble(home: Home, settings: Settings, url: str) -> AsyncIterator[Pa
             credentials=credentials, tickets=tickets, links=Links(database, tickets, settings.grant_ttl_s),
             quotas=Quotas({name: getattr(settings, f"quota_{name}") for name in FIELDS}), live=live,
             limits=Limits(settings.requests_per_second, settings.request_burst),
-            metrics=Metrics(), supervisor=supervisor, admission=admission,
+            metrics=metrics, supervisor=supervisor, draining=draining, admission=admission,
             room=room, templates=templates, pool=pool,
             stills=stills, sharing=sharing,
-            moments=Moments(supervisor, fleet=fleet, live=live, room=room, settings=settings),
+            moments=Moments(
+                supervisor, fleet=fleet, live=live, room=room, settings=settings, draining=draining
+            ),
         )  # fmt: skip
         stack.push_async_callback(_finish_background, parts)
         group.create_task(supervisor.keep_adopting(), name="adopt")
@@ -156,7 +163,9 @@ async def assemble(home: Home, settings: Settings, url: str) -> AsyncIterator[Pa
         if settings.keep_templates:
             group.create_task(templates.keep(), name="templates")
         group.create_task(pool.keep(), name="pool")
-        group.create_task(pause_unused(database, live, parts.moments), name="pause unused")
+        group.create_task(keep_rules(database, live, supervisor, parts.moments), name="rules")
+        restarts = Restarts(group, bus=bus, database=database, supervisor=supervisor, metrics=metrics)
+        group.create_task(restarts.watch(), name="restarts")
         stack.callback(live.close)
         stack.callback(bus.close)
         yield parts

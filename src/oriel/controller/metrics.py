@@ -27,6 +27,9 @@ class Metrics:
             "oriel_http_request_seconds", "Time until the answer began.", ("route",), registry=self._registry,
             buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
         )  # fmt: skip
+        self.restarts = Counter(
+            "oriel_desktop_restarts", "Desktops started again by their policy.", registry=self._registry
+        )
         self.relayed = Counter(
             "oriel_relayed_bytes",
             "Bytes of live connections.",

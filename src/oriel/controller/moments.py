@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+from oriel.controller.draining import Draining
 from oriel.controller.live import Live
 from oriel.controller.room import Room
 from oriel.controller.store.database import Transaction
@@ -30,13 +31,21 @@ class Moments:
     """Over a `Supervisor`. Concurrent wishes to wake one desktop are one wish."""
 
     def __init__(
-        self, supervisor: Supervisor, *, fleet: Fleet, live: Live, room: Room, settings: Settings
+        self,
+        supervisor: Supervisor,
+        *,
+        fleet: Fleet,
+        live: Live,
+        room: Room,
+        settings: Settings,
+        draining: Draining,
     ) -> None:
         self._supervisor = supervisor
         self._room = room
         self._fleet = fleet
         self._live = live
         self._settings = settings
+        self._draining = draining
         self._waking: dict[str, asyncio.Task[OrielError | None]] = {}
 
     async def pause(self, desktop_id: str) -> Desktop:
@@ -57,6 +66,7 @@ class Moments:
 
     async def resume(self, desktop_id: str) -> Desktop:
         """Running when this returns; it goes on when the caller does not wait."""
+        self._draining.check()
         waking = self._waking.get(desktop_id)
         if waking is None:
             waking = self._supervisor.spawn(self._resume(desktop_id), f"resume {desktop_id}")

@@ -14,6 +14,7 @@ from oriel.controller.admission import Admission
 from oriel.controller.bus import Bus
 from oriel.controller.countries import Countries
 from oriel.controller.credentials import Credentials
+from oriel.controller.draining import Draining
 from oriel.controller.limits import Limits
 from oriel.controller.links import Links
 from oriel.controller.live import Live
@@ -61,6 +62,7 @@ class Parts:
     limits: Limits
     metrics: Metrics
     supervisor: Supervisor
+    draining: Draining
     moments: Moments
     admission: Admission
     room: Room

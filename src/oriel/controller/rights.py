@@ -9,7 +9,18 @@ from enum import StrEnum
 
 from oriel.model.errors import ForbiddenError
 
-__all__ = ["Mode", "Permission", "Principal", "Reach", "Role", "allowed", "digest", "later", "seconds_until"]
+__all__ = [
+    "Mode",
+    "Permission",
+    "Principal",
+    "Reach",
+    "Role",
+    "allowed",
+    "digest",
+    "later",
+    "seconds_since",
+    "seconds_until",
+]
 
 
 class Role(StrEnum):
@@ -100,6 +111,11 @@ def later(seconds: float) -> str:
     """The time in `seconds` from now, as `utc_now` writes it."""
     at = datetime.now(UTC) + timedelta(seconds=seconds)
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def seconds_since(time: str) -> float:
+    """From `time` until now."""
+    return (datetime.now(UTC) - datetime.fromisoformat(time)).total_seconds()
 
 
 def seconds_until(time: str | None) -> float | None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from oriel.controller.draining import Draining
 from oriel.fleet import Capacity, Fleet
 from oriel.host.settings import Settings
 from oriel.model.errors import BusyError, NoSpaceError
@@ -49,7 +50,8 @@ def share_mib(settings: Settings, memory_mib: int) -> int:
 class Room:
     """The host's turns: few desktops start at a time, some wait, the rest is told when to come again."""
 
-    def __init__(self, fleet: Fleet, settings: Settings) -> None:
+    def __init__(self, fleet: Fleet, settings: Settings, draining: Draining) -> None:
+        self._draining = draining
         self._fleet = fleet
         self._settings = settings
         self._turns = asyncio.Semaphore(settings.concurrent_starts)
@@ -100,7 +102,7 @@ class Room:
 
     async def calm(self) -> bool:
         """Whether something may be made ahead without being felt."""
-        if self._under_way:
+        if self._under_way or self._draining.on:
             return False
         capacity = await self._fleet.capacity()
         return capacity.busy < CALM_BUSY and not self._under_way

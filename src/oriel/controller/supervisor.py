@@ -16,6 +16,7 @@ import structlog
 from sqlalchemy import Connection
 
 from oriel.controller.bus import Bus, Subscription
+from oriel.controller.draining import Draining
 from oriel.controller.follower import Follower
 from oriel.controller.live import Live
 from oriel.controller.problems import neutral
@@ -65,6 +66,7 @@ class Supervisor:
         tickets: Tickets,
         room: Room,
         settings: Settings,
+        draining: Draining,
     ) -> None:
         self._group = group
         self._bus = bus
@@ -74,6 +76,7 @@ class Supervisor:
         self._live = live
         self._tickets = tickets
         self._settings = settings
+        self._draining = draining
         self._charges: dict[str, _Charge] = {}
         self._room = room
         self.adopted = asyncio.Event()
@@ -85,6 +88,7 @@ class Supervisor:
 
         `before`: what else belongs into the transaction that adds it, and may refuse it.
         """
+        self._draining.check()
 
         def store(transaction: Transaction) -> Desktop:
             if before is not None:
@@ -97,6 +101,7 @@ class Supervisor:
 
     async def start(self, desktop_id: str) -> Desktop:
         """On its way when this returns. StateError unless it is stopped or failed."""
+        self._draining.check()
         async with self._charge(desktop_id).turn:
             desktop = await self.get(desktop_id)
             if desktop.state not in (_S.STOPPED, _S.FAILED):
@@ -131,6 +136,10 @@ class Supervisor:
         except UnavailableError:
             self.spawn(self._take_away_later(desktop_id), f"delete {desktop_id} later")
             raise
+
+    def under_way(self) -> int:
+        """How many desktops are just being started or changed."""
+        return sum(one.turn.locked() or self._is_starting(one) for one in self._charges.values())
 
     def turn(self, desktop_id: str) -> asyncio.Lock:
         """Held by whoever changes that desktop."""

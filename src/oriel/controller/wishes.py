@@ -19,6 +19,7 @@ Name = Annotated[str, Field(pattern=f"^{NAME_PATTERN}", max_length=63)]
 Title = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Label = Annotated[str, Field(max_length=256)]
 LabelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+RestartPolicy = Literal["no", "on-failure", "always"]
 Labels = Annotated[dict[LabelName, Label], Field(max_length=32)]
 
 
@@ -50,6 +51,9 @@ class Wish(Body):
     screen: ScreenWish | None = None
     proxy: Name | None = None
     idle_timeout_s: Annotated[int, _between("idle_timeout_s")] | None = None
+    idle_action: Literal["pause", "stop"] | None = None
+    max_age_s: Annotated[int, _between("max_age_s")] | None = None
+    restart: RestartPolicy | None = None
     labels: Labels | None = None
 
     @classmethod
@@ -74,6 +78,9 @@ class Change(Body):
     name: Name | None = None
     labels: Labels | None = None
     idle_timeout_s: Annotated[int, _between("idle_timeout_s")] | None = None
+    idle_action: Literal["pause", "stop"] | None = None
+    max_age_s: Annotated[int, _between("max_age_s")] | None = None
+    restart: RestartPolicy | None = None
     owner: Name | None = None
 
 
@@ -317,6 +324,12 @@ class TokenWish(Body):
 
     def permissions(self) -> list[Permission] | None:
         return None if self.scopes is None else sorted({Permission(scope) for scope in self.scopes})
+
+
+class DrainWish(Body):
+    """`on`: nothing new begins on the host; false: it does again."""
+
+    on: bool
 
 
 class ImageWish(Body):

@@ -78,6 +78,10 @@ class Fleet(Protocol):
         """Once this returns nothing is left of that desktop. It need not exist."""
         ...
 
+    async def renew(self) -> dict[str, Any]:
+        """`{renewed: [id…], problems: […]}` once every keeper runs the host service's own version."""
+        ...
+
     def keeper(self, desktop_id: str) -> Keeper:
         """Asks nothing yet."""
         ...

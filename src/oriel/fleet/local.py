@@ -20,6 +20,7 @@ __all__ = ["LocalHost"]
 ASK_DEADLINE_S = 10.0
 PROBE_DEADLINE_S = 180.0  # a test boot of every runtime, once per boot of the host
 WORK_DEADLINE_S = 120.0
+RENEW_DEADLINE_S = 1800.0  # one after the other, on a host that is full
 BUILD_SILENCE_S = 1800.0
 HINT = "is hostd running? `oriel serve` brings it back; its log is HOME/hostd/hostd.log"
 
@@ -83,6 +84,9 @@ class LocalHost:
 
     async def remove(self, desktop_id: str) -> None:
         await self._ask("remove", {"id": desktop_id}, deadline_s=WORK_DEADLINE_S)
+
+    async def renew(self) -> dict[str, Any]:
+        return await self._ask("renew", deadline_s=RENEW_DEADLINE_S)
 
     async def images(self) -> list[dict[str, Any]]:
         return list((await self._ask("images"))["images"])

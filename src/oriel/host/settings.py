@@ -149,6 +149,10 @@ class Settings:
         _absolute,
     )  # fmt: skip
 
+    restart: str = setting(
+        "no", "When a desktop that says nothing of it is started again: no, on-failure, or always, "
+        "which is also after the host was restarted.", _one_of("no", "on-failure", "always"),
+    )  # fmt: skip
     concurrent_starts: int = setting(
         2, "How many desktops start, or wake, at the same time.", _between(1, 64)
     )

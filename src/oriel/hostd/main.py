@@ -18,7 +18,7 @@ from oriel.host.records import read_json, tell, write_process
 from oriel.host.server import serve_unix
 from oriel.host.systemd import notify
 from oriel.hostd.keepers import KEEPER, Keepers
-from oriel.hostd.removal import desktop_ids, sweep
+from oriel.hostd.removal import desktop_ids, sweep, sweep_regularly
 from oriel.hostd.runtimes import Probing, Runtimes
 from oriel.hostd.templates import MAKER
 from oriel.hostd.verbs import Verbs
@@ -80,9 +80,14 @@ async def serve(
                 verbs = Verbs(home, account, keepers, runtimes, driver_of=driver_of, group=group)
                 keepers.on_deleted = verbs.deleted
                 await _sweep_and_discover(home, keepers, verbs, driver_of, group)
-                proving = group.create_task(runtimes.all(), name="probes")
+                sweeping = sweep_regularly(home, verbs.in_creation, driver_of, group)
+                beside = [
+                    group.create_task(runtimes.all(), name="probes"),
+                    group.create_task(sweeping, name="sweep"),
+                ]
                 await _serve(home, account, verbs, ready)
-                proving.cancel()
+                for task in beside:
+                    task.cancel()
                 await keepers.leave()
         except ExceptionGroup as several:
             raise several.exceptions[0] from several

@@ -23,8 +23,17 @@ from oriel.model.errors import LaunchError, OrielError
 from oriel.model.spec import DESKTOP_ID, DesktopSpec
 from oriel.network.link import remove_link
 
-__all__ = ["Sweep", "clear_desktop", "desktop_ids", "end_desktop", "erase_directory", "sweep"]
+__all__ = [
+    "Sweep",
+    "clear_desktop",
+    "desktop_ids",
+    "end_desktop",
+    "erase_directory",
+    "sweep",
+    "sweep_regularly",
+]
 
+SWEEP_EVERY_S, GRACE_S = 120.0, 600.0
 _LOG = logging.getLogger(__name__)
 
 
@@ -96,6 +105,38 @@ async def sweep(
                 f"the namespace {name} belongs to no desktop that holds a slot; it was left alone"
             )
     return found
+
+
+async def sweep_regularly(
+    home: Home,
+    in_creation: Callable[[str], bool],
+    driver_of: DriverOf,
+    group: asyncio.TaskGroup,
+    *,
+    every_s: float = SWEEP_EVERY_S,
+    grace_s: float = GRACE_S,
+) -> None:
+    """For ever: what a sweep finds, once it has been found for `grace_s`. What is just made is no orphan."""
+    since: dict[str, float] = {}
+    told: list[str] = []
+    clock = asyncio.get_running_loop().time
+    while True:
+        await asyncio.sleep(every_s)
+        seen: dict[str, float] = {}
+
+        def spared(desktop_id: str, seen: dict[str, float] = seen, since: dict[str, float] = since) -> bool:
+            seen[desktop_id] = since.get(desktop_id, clock())
+            return in_creation(desktop_id) or clock() - seen[desktop_id] < grace_s
+
+        try:
+            swept = await sweep(home, spared, driver_of, group)
+        except (OrielError, OSError):
+            _LOG.exception("the host could not be swept")
+            continue
+        since = seen
+        if swept.removed or swept.problems != told:
+            _LOG.warning("swept", extra={"event": {"removed": swept.removed, "problems": swept.problems}})
+        told = swept.problems
 
 
 async def _dismantle(home: Home, spec: DesktopSpec, driver_of: DriverOf, group: asyncio.TaskGroup) -> None:

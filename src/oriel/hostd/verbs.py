@@ -65,6 +65,7 @@ class Verbs:
             "create",
             "list",
             "remove",
+            "renew",
             "retire",
             "sweep",
             "images",
@@ -112,8 +113,17 @@ class Verbs:
         problems = await asyncio.shield(asyncio.gather(*work))
         return {"retired": names, "problems": [problem for problem in problems if problem]}
 
+    async def renew(self, _call: wire.Call) -> dict[str, Any]:
+        """Replace every keeper by one of our version, which adopts the machine. One at a time."""
+        told: dict[str, Any] = {"renewed": [], "problems": []}
+        for name in await asyncio.to_thread(desktop_ids, self._home):
+            work = self._group.create_task(self._renew(name), name=f"renew {name}")
+            problem = await asyncio.shield(work)
+            told["problems" if problem else "renewed"].append(problem or name)
+        return told
+
     async def sweep(self, _call: wire.Call) -> dict[str, Any]:
-        return asdict(await sweep(self._home, self._in_creation, self._driver_of, self._group))
+        return asdict(await sweep(self._home, self.in_creation, self._driver_of, self._group))
 
     async def images(self, _call: wire.Call) -> dict[str, Any]:
         return {"images": await asyncio.to_thread(list_images, self._home)}
@@ -196,6 +206,19 @@ class Verbs:
                 return error if isinstance(error, OrielError) else LaunchError(str(error), hint="try again")
             return None
 
+    async def _renew(self, desktop_id: str) -> str:
+        async with self._alone(desktop_id):
+            if self._keepers.process(desktop_id) is None:
+                return f"{desktop_id}: its keeper does not run"
+            keeper = await self._keepers.forget(desktop_id)
+            try:
+                await keeper.end(deadline_s=END_DEADLINE_S)
+                await self._keepers.launch(desktop_id)
+            except OrielError as error:
+                self._keepers.discover(desktop_id)
+                return f"{desktop_id}: {error.message}"
+            return ""
+
     async def _retire(self, desktop_id: str) -> str:
         async with self._alone(desktop_id):
             keeper = await self._keepers.forget(desktop_id)
@@ -241,7 +264,8 @@ class Verbs:
             "keeper_pid": process.pid if process else None, "warm": False, **_told(paths),
         }  # fmt: skip
 
-    def _in_creation(self, desktop_id: str) -> bool:
+    def in_creation(self, desktop_id: str) -> bool:
+        """Or in any other change."""
         return desktop_id in self._busy
 
     @contextlib.asynccontextmanager

@@ -52,6 +52,7 @@ LIMITS: dict[str, tuple[int, int]] = {
     "screen.width": (320, 3840),
     "screen.height": (240, 2160),
     "idle_timeout_s": (0, 30 * 86400),
+    "max_age_s": (0, 366 * 86400),
 }
 
 

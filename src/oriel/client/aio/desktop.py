@@ -295,6 +295,9 @@ class Desktops:
         screen: Screen | None = None,
         proxy: str | None = None,
         idle_timeout_s: int | None = None,
+        idle_action: str | None = None,
+        max_age_s: int | None = None,
+        restart: str | None = None,
         labels: Mapping[str, str] | None = None,
         wait: bool = True,
         deadline_s: float = READY_DEADLINE_S,
@@ -308,6 +311,7 @@ class Desktops:
         body = {
             "name": name, "runtime": runtime, "image": image, "vcpus": vcpus, "memory_mib": memory_mib,
             "disk_gib": disk_gib, "proxy": proxy, "idle_timeout_s": idle_timeout_s,
+            "idle_action": idle_action, "max_age_s": max_age_s, "restart": restart,
             "labels": None if labels is None else dict(labels),
             "screen": None if screen is None else {"width": screen.width, "height": screen.height},
         }  # fmt: skip

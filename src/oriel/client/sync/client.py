@@ -17,6 +17,8 @@ from oriel.client.values import Page
 from oriel.model.events import Event
 from oriel.model.secret import Secret
 
+RENEW_DEADLINE_S = 1800.0
+
 __all__ = ["Oriel"]
 
 
@@ -81,6 +83,14 @@ class Oriel:
     def host(self) -> dict[str, Any]:
         """The controller's host: version, runtimes proven, checks."""
         return dict(self._transport.json("GET", "/v1/host"))
+
+    def drain(self, *, on: bool = True) -> dict[str, Any]:
+        """Nothing new begins on the host, or does again. `under_way`: how many desktops are being changed."""
+        return dict(self._transport.json("PUT", "/v1/host/drain", body={"on": on}))
+
+    def renew(self) -> dict[str, Any]:
+        """Replace every keeper by one of the installed version; their machines run on."""
+        return dict(self._transport.json("POST", "/v1/host/renew", deadline_s=RENEW_DEADLINE_S))
 
     def events(self, *, after: int | None = None, timeout_s: float = inf) -> Generator[Event, None, None]:
         """Of every desktop the caller may see; `after` as in `Desktop.events`."""

@@ -17,7 +17,7 @@ from oriel.controller.encoding import JsonResponse, before_of, list_of
 from oriel.controller.parts import Parts, parts_of
 from oriel.controller.rights import Permission, Principal
 from oriel.controller.store.events import Search, audit_after, audit_page
-from oriel.controller.wishes import ImageWish
+from oriel.controller.wishes import DrainWish, ImageWish
 from oriel.model.errors import NotFoundError, OrielError
 
 __all__ = ["ndjson", "router"]
@@ -137,8 +137,24 @@ async def show_host(request: Request, principal: Known) -> Response:
             "runtimes": runtimes,
             "checks": checks,
             "capacity": asdict(await parts.fleet.capacity()),
+            "draining": parts.draining.on,
+            "under_way": parts.supervisor.under_way(),
         }
     )
+
+
+@router.put("/host/drain", dependencies=ADMIN)
+async def drain_host(request: Request, wanted: DrainWish) -> Response:
+    """Nothing new begins (503 `draining`), what runs goes on. `under_way`: what is just being changed."""
+    parts = parts_of(request)
+    parts.draining.on = wanted.on
+    return JsonResponse({"draining": wanted.on, "under_way": parts.supervisor.under_way()})
+
+
+@router.post("/host/renew", dependencies=ADMIN)
+async def renew_host(request: Request) -> Response:
+    """Every keeper is replaced by one of the host service's version, one by one; machines run on."""
+    return JsonResponse(await parts_of(request).fleet.renew())
 
 
 async def _images(parts: Parts, principal: Principal) -> list[dict[str, Any]]:

@@ -108,7 +108,7 @@ async def show_desktop(
 
 @router.patch("/{ref}")
 async def change_desktop(request: Request, found: Controllable, wanted: Change) -> Response:
-    """Its name, labels, idle time-out; for an administrator its owner. Its size cannot be changed."""
+    """Its name, labels and rules; for an administrator its owner. Its size cannot be changed."""
     parts = parts_of(request)
     values: dict[str, Any] = wanted.model_dump(exclude_none=True, exclude={"owner"})
     if wanted.owner is not None:

@@ -21,6 +21,9 @@ from oriel.model.state import State, check_transition
 
 __all__ = [
     "Desktop",
+    "IdleAction",
+    "Restart",
+    "Ruled",
     "Wanted",
     "add",
     "advance",
@@ -30,12 +33,12 @@ __all__ = [
     "find",
     "forget",
     "forget_exit",
-    "impatient",
     "known_by_key",
     "move",
     "note",
     "page",
     "remember_key",
+    "ruled",
     "running",
 ]
 
@@ -47,6 +50,33 @@ class Wanted:
     PAUSED = "paused"
     STOPPED = "stopped"
     DELETED = "deleted"
+
+
+class Restart:
+    """Whether it is started again: after a failure, or whenever it does not run though it is wanted to."""
+
+    NO = "no"
+    ON_FAILURE = "on-failure"
+    ALWAYS = "always"
+
+
+class IdleAction:
+    """What becomes of it after `idle_timeout_s` without use."""
+
+    PAUSE = "pause"
+    STOP = "stop"
+
+
+@dataclass(frozen=True)
+class Ruled:
+    """As much of a desktop as its rules are about."""
+
+    id: str
+    state: State
+    ready_at: str | None
+    idle_timeout_s: int
+    idle_action: str
+    max_age_s: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +108,9 @@ class Desktop:
     timings: Mapping[str, float]
     error: Mapping[str, Any] | None
     journal_seq: int
+    idle_action: str = IdleAction.PAUSE
+    max_age_s: int = 0
+    restart: str = Restart.NO
     origin: str = ""  # of a fork: DESKTOP/SNAPSHOT that it begins as
     place: int = 0  # which of the proxy's addresses is its own
     limits: Mapping[str, Any] = field(default_factory=dict)  # of its policy, where not the default
@@ -151,11 +184,13 @@ def count_states(connection: Connection) -> dict[str, int]:
     return {str(state): int(count) for state, count in rows}
 
 
-def impatient(connection: Connection) -> list[tuple[str, int]]:
-    """The ids of those that run and are to pause when unused, and after how many seconds."""
-    wanted = (desktops.c.state == State.RUNNING) & (desktops.c.idle_timeout_s > 0)
-    rows = connection.execute(select(desktops.c.id, desktops.c.idle_timeout_s).where(wanted))
-    return [(str(desktop_id), int(seconds)) for desktop_id, seconds in rows]
+def ruled(connection: Connection) -> list[Ruled]:
+    """Those that run or are paused, and are not to do so for ever."""
+    columns = (desktops.c[name] for name in Ruled.__dataclass_fields__)
+    lasting = desktops.c.state.in_((State.RUNNING, State.PAUSED))
+    limited = or_(desktops.c.idle_timeout_s > 0, desktops.c.max_age_s > 0)
+    rows = connection.execute(select(*columns).where(lasting, limited))
+    return [Ruled(row.id, _STATES[row.state], *row[2:]) for row in rows]
 
 
 def running(connection: Connection, owner_id: str | None) -> list[str]:

@@ -108,6 +108,9 @@ desktops = Table(
     Column("exit_ip", String(45), nullable=False),  # the address the world sees, "" while unknown
     Column("exit_was", String(45), nullable=False),  # what it was before it changed unasked, else ""
     Column("idle_timeout_s", Integer, nullable=False),
+    Column("idle_action", String(16), nullable=False),  # pause, stop
+    Column("max_age_s", Integer, nullable=False),  # of a run, from when it is ready; 0: any
+    Column("restart", String(16), nullable=False),  # no, on-failure, always
     Column("labels", JSON, nullable=False),
     Column("created_at", _Time, nullable=False),
     Column("ready_at", _Time),
