@@ -10,13 +10,15 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "test-results"
 LAYERS = ("unit", "contract", "integration", "attack", "browser")
 FAST = ("unit",)
+LINE_CHARACTERS = 400
 
 
 @dataclass
@@ -27,6 +29,8 @@ class Counts:
     failed: int = 0
     skipped: int = 0
     broken: str = ""
+    failures: list[str] = field(default_factory=list)  # a line each: the test, and how it failed
+    reasons: Counter[str] = field(default_factory=Counter)  # why tests were skipped, and how many
 
     @property
     def good(self) -> bool:
@@ -39,10 +43,12 @@ def read_report(path: Path, exit_code: int) -> Counts:
         return Counts(failed=1, broken=f"pytest ended with code {exit_code} and left no report")
     counts = Counts()
     for case in ET.parse(path).iter("testcase"):  # noqa: S314 - our own file
-        if case.find("failure") is not None or case.find("error") is not None:
+        if failures := [*case.iter("failure"), *case.iter("error")]:
             counts.failed += 1
-        elif case.find("skipped") is not None:
+            counts.failures.append(f"{case.get('classname')}.{case.get('name')}: {_line(failures[0])}")
+        elif (skipped := case.find("skipped")) is not None:
             counts.skipped += 1
+            counts.reasons[_line(skipped)] += 1
         else:
             counts.passed += 1
     if exit_code not in (0, 1):
@@ -50,6 +56,11 @@ def read_report(path: Path, exit_code: int) -> Counts:
     elif not counts.passed and not counts.failed:
         counts.broken = "every test of this layer was skipped" if counts.skipped else "no test in this layer"
     return counts
+
+
+def _line(outcome: ET.Element) -> str:
+    """What was said, on one line that a log's tail can hold."""
+    return " ".join((outcome.get("message") or "").split())[:LINE_CHARACTERS]
 
 
 def run_layer(layer: str, extra: list[str]) -> Counts:
@@ -105,8 +116,17 @@ def main() -> int:
 
 
 def summarise(results: dict[str, Counts]) -> int:
-    """Print a line per layer and the closing line; the exit status."""
+    """Print what failed, why tests were skipped, a line per layer and the closing line; the exit status.
+
+    In this order, so that whoever has only the end of a log still learns the causes.
+    """
     print()
+    for counts in results.values():
+        for failure in counts.failures:
+            print(f"FAILED {failure}")
+    for layer, counts in results.items():
+        for reason, tests in counts.reasons.items():
+            print(f"skipped {tests} of {layer}: {reason}")
     for layer, counts in results.items():
         verdict = "ok" if counts.good else "FAILED"
         note = f"  ({counts.broken})" if counts.broken else ""
