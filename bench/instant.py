@@ -1,10 +1,12 @@
 """From `create` to ready (both windows painted, by pixels), per runtime; and a machine's moments.
 
     .venv/bin/python -m bench.instant [--json] [--runs 7] [--runtime container] [--runtime qemu] [--moments]
+                                      [--pool] [--at-once 10] [--cold-runs 2]
 
 The rival is a cold boot of the same golden image in QEMU, measured in the same run. Every desktop is
 deleted before the next is made. `--moments`: then builds a template, and times what begins there, pause,
-resume, snapshot, rewind and fork of a running desktop.
+resume, snapshot, rewind and fork of a running desktop. `--pool`: then creates that find one made ahead, each
+after the pool was full again. `--at-once N`: N creates at the same time, from the template.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import secrets
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from bench.report import percentiles, publish
@@ -22,6 +25,7 @@ from oriel.client import Oriel
 
 T = TypeVar("T")
 RIVAL, TEMPLATE = "qemu", "qemu from a template"
+POOL_S = 300.0  # for the pool to fill, on a busy host
 
 
 def measure(client: Oriel, runtime: str, runs: int) -> tuple[list[float], list[dict[str, float]]]:
@@ -59,6 +63,38 @@ def measure_moments(client: Oriel, runs: int) -> dict[str, list[float]]:
     return seconds
 
 
+def measure_pool(client: Oriel, runtime: str, runs: int) -> tuple[list[float], list[dict[str, float]]]:
+    """As `measure`, each once one of that kind waits; the first create only says which kind is wanted."""
+    measure(client, runtime, 1)
+    seconds, steps = [], []
+    for _ in range(runs):
+        deadline = time.monotonic() + POOL_S
+        while not any(kind["ready"] for kind in client.pool.list() if kind["runtime"] == runtime):
+            if time.monotonic() > deadline:
+                raise SystemExit(f"the pool does not fill: {client.pool.list()}")
+            time.sleep(0.2)
+        one, its_steps = measure(client, runtime, 1)
+        seconds += one
+        steps += its_steps
+    return seconds, steps
+
+
+def measure_at_once(client: Oriel, runtime: str, count: int) -> list[float]:
+    """Seconds until each of `count` desktops is ready that are asked for together."""
+
+    def one(_: int) -> tuple[float, Any]:
+        began = time.monotonic()
+        name = f"bench-{secrets.token_hex(3)}"
+        desktop = client.desktops.create(name, runtime=runtime, proxy="none", deadline_s=600)
+        return time.monotonic() - began, desktop
+
+    with ThreadPoolExecutor(count) as callers:
+        made = list(callers.map(one, range(count)))
+    for _, desktop in made:
+        desktop.delete()
+    return [seconds for seconds, _ in made]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.instant", description=__doc__)
     parser.add_argument("--json", action="store_true", help="the default: one JSON document on stdout")
@@ -67,21 +103,37 @@ def main() -> None:
     )
     parser.add_argument("--runtime", action="append", choices=["container", "qemu"], default=None)
     parser.add_argument("--moments", action="store_true", help="also a template and what begins at moments")
+    parser.add_argument("--pool", action="store_true", help="also creates that find one made ahead")
+    parser.add_argument("--at-once", type=int, default=0, metavar="N", help="also N creates together")
+    parser.add_argument("--cold-runs", type=int, default=None, help="cold boots instead of a third of --runs")
     options = parser.parse_args()
     figures: dict[str, Any] = {}
     with serving() as client:
+        for template in client.templates.list():
+            client.templates.delete(template["id"])  # or the rival would begin there
         for runtime in [*(options.runtime or ["container"]), RIVAL]:
             if runtime in figures:
                 continue
-            runs = max(1, options.runs // 3) if runtime == RIVAL else options.runs
+            cold = options.cold_runs or max(1, options.runs // 3)
+            runs = cold if runtime == RIVAL else options.runs
             seconds, steps = measure(client, runtime, runs)
             figures[runtime] = percentiles(seconds) | {"steps": steps}
-        if options.moments:
+        if options.moments or options.pool or options.at_once:
             client.templates.build(runtime="qemu", on_progress=lambda text: print(text, file=sys.stderr))
+        if options.moments:
             seconds, steps = measure(client, "qemu", options.runs)
             figures[TEMPLATE] = percentiles(seconds) | {"steps": steps}
             for verb, took in measure_moments(client, max(1, options.runs // 2)).items():
                 figures[verb] = percentiles(took)
+        if options.at_once:
+            figures[f"{options.at_once} at once"] = percentiles(
+                measure_at_once(client, "qemu", options.at_once)
+            )
+    if options.pool:
+        with serving(pool_size="1") as client:
+            for runtime in ("container", "qemu"):
+                seconds, steps = measure_pool(client, runtime, options.runs)
+                figures[f"{runtime} from the pool"] = percentiles(seconds) | {"steps": steps}
     rival = figures[RIVAL]["p50"]
     document = {
         "figure": "create to ready, seconds",

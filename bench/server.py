@@ -13,7 +13,7 @@ from pathlib import Path
 
 from oriel.client import Oriel
 
-__all__ = ["ROOT", "serving"]
+__all__ = ["ROOT", "serving", "serving_home"]
 
 ROOT = Path(__file__).resolve().parents[1]
 HOMES = Path(os.environ.get("ORIEL_TEST_HOME", "/var/lib/oriel-test"))
@@ -27,6 +27,13 @@ def serving(**settings: str) -> Iterator[Oriel]:
         with Oriel(url, os.environ["ORIEL_TOKEN"]) as client:
             yield client
         return
+    with serving_home(**settings) as (client, _):
+        yield client
+
+
+@contextlib.contextmanager
+def serving_home(**settings: str) -> Iterator[tuple[Oriel, Path]]:
+    """As `serving`, always a server of its own; with its home, for what only the host can tell."""
     home = HOMES / "homes" / f"bench-{secrets.token_hex(3)}"
     home.mkdir(parents=True)
     settings = {
@@ -42,7 +49,7 @@ def serving(**settings: str) -> Iterator[Oriel]:
             out.seek(0)
             answer = json.loads(out.read().splitlines()[-1])
         with Oriel(answer["url"], answer["token"]) as client:
-            yield client
+            yield client, home
     finally:
         subprocess.run(
             [ROOT / "run", "--stop", "--all", "--home", home], check=True, stdin=subprocess.DEVNULL

@@ -54,6 +54,9 @@ async def create(
     try:
         if origin is not None:
             await _begin_as(home, spec, home.desktop(origin[0]).snapshot(origin[1]))
+        # Last: without its specification a directory is a leftover, which the next hostd sweeps away. A fork
+        # that is half made must not become a desktop that begins afresh.
+        write_json(home.desktop(spec.id).spec, spec.to_json(), mode=0o640, gid=account.gid)
         await keepers.launch(spec.id)
     except BaseException:
         with contextlib.suppress(asyncio.CancelledError):
@@ -78,11 +81,6 @@ def _make_directory(home: Home, spec: DesktopSpec, account: Account) -> None:
         _make(paths.root, 0o750, account, exist_ok=False)
     except FileExistsError as error:
         raise StateError(f"there is already a desktop {spec.id}", hint="choose another id") from error
-    try:
-        write_json(paths.spec, spec.to_json(), mode=0o640, gid=account.gid)
-    except BaseException:
-        shutil.rmtree(paths.root)
-        raise
 
 
 def _make(directory: Path, mode: int, account: Account, *, exist_ok: bool = True) -> None:

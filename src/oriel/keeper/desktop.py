@@ -10,15 +10,14 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar, cast
 
-from oriel.host.probes import boot_id
 from oriel.host.process import tail
 from oriel.host.threads import in_thread
-from oriel.keeper.assembly import Assembly, Plan, Steps, adopt, dismantle, personalise, wake
+from oriel.keeper.assembly import Assembly, Plan, Steps, personalise, wake
 from oriel.keeper.beginning import begin, make_template, warm
+from oriel.keeper.ending import shut_down
 from oriel.keeper.gateway import Gateway, counters_of
 from oriel.keeper.guest import Guest
 from oriel.keeper.moments import erase
-from oriel.keeper.origin import return_to, unspend
 from oriel.keeper.undo import Problem, UndoStack
 from oriel.machine.driver import Exit, Halting
 from oriel.model.egress import EgressSpec
@@ -28,8 +27,6 @@ from oriel.model.state import State, check_transition
 __all__ = ["Desktop", "outcome_of", "require", "unexpected"]
 
 CONSOLE_BYTES, CONSOLE_LINES = 4000, 20  # of the console's end, in the error of a failed desktop
-WAKE_DEADLINE_S = 60
-GUEST_SHARE = 0.6  # of a stop's deadline for the guest's own shutdown, the rest for the machine's ladder
 _LOG = logging.getLogger(__name__)
 _S = State
 
@@ -95,61 +92,6 @@ class Desktop:
         if self.assembly is None:
             raise StateError(f"the desktop is {self.state}: it has no gateway", hint="start it first")
         return self.assembly.gateway
-
-    async def recover(self) -> None:
-        """Take up what the journal says a former keeper left: adopt its machine or clear everything away."""
-        ledger = self._journal.ledger
-        same_boot = ledger.boot_id == boot_id()
-        was, gone, record = ledger.state, ledger.gone, (ledger.machine or {}).get("record")
-        self._journal.record("keeper.started", slot=self.plan.slot, boot_id=boot_id())
-        kept = self.plan.paths.paused.exists()
-        if (
-            (was is _S.STOPPED and ledger.rewinding is None)
-            or (was is _S.CREATING and record is None)
-            or (was is _S.PAUSED and kept)
-        ):
-            return
-        if record is not None and same_boot and await self._take_up(was, record, kept=kept):
-            return
-        problems = await self._clear(record)
-        if ledger.rewinding is not None and self.plan.paths.snapshot(ledger.rewinding).exists():
-            await return_to(self.plan.paths, ledger.rewinding)
-            self._journal.record("rewind.done", name=ledger.rewinding)
-        kept = self.plan.paths.paused.exists()
-        why = "the keeper was killed" if same_boot else "the host restarted"
-        if gone or was is _S.DELETING:
-            await self._finish_delete(problems)
-        elif was in (_S.PAUSING, _S.RESUMING) and kept:
-            self.become(_S.PAUSED, reason=why)
-        elif was is _S.STOPPING or (was in (_S.RUNNING, _S.PAUSED) and not same_boot):
-            self.become(_S.STOPPED, reason=why)
-        elif was is _S.CREATING:
-            self.plan.paths.disk_image.unlink(missing_ok=True)
-        elif was not in (_S.FAILED, _S.STOPPED):
-            error = LaunchError(
-                f"{why} while the desktop was {was}", hint="start it again", code="interrupted"
-            )
-            self.fail(error, problems=problems)
-
-    async def _take_up(self, was: State, record: dict[str, Any], *, kept: bool) -> bool:
-        """Adopt a machine that lives, if it is to live on. False: all of it is to be cleared away."""
-        if was is _S.RUNNING or (was is _S.PAUSED and not kept):
-            await self._readopt(record)
-            return True
-        if was not in (_S.PAUSING, _S.RESUMING, _S.STARTING) or kept:
-            return False
-        machine = await self.plan.driver.adopt(self.plan.machine_spec, record)
-        await unspend(self.plan.paths, machine)
-        if machine is None or was is _S.STARTING or self.plan.paths.paused.exists():
-            return False
-        # Its memory is nowhere but in the machine: what was begun is given up, or brought to its end.
-        await self._readopt(record)
-        if self.assembly is not None:
-            if isinstance(self.assembly.machine, Halting):
-                await self.assembly.machine.go_on()
-            await wake(self.assembly, Steps(self._journal, WAKE_DEADLINE_S))
-            self.become(_S.RUNNING, reason="the keeper was killed")
-        return True
 
     @require(_S.CREATING, _S.STOPPED, _S.FAILED)
     async def start(self, deadline_s: float) -> dict[str, float]:
@@ -264,7 +206,7 @@ class Desktop:
             self.assembly = assembly
             told = "resumed" if resuming else "total"
             self.become(_S.RUNNING, **{told: steps.elapsed_s})
-            self._look_after(assembly)
+            self.look_after(assembly)
 
         return await self._attempt(start, deadline_s)
 
@@ -279,7 +221,7 @@ class Desktop:
 
     async def _warm(self, steps: Steps) -> None:
         self.assembly = await warm(self.plan, steps, self.undo)
-        self._look_after(self.assembly)
+        self.look_after(self.assembly)
 
     async def _beforehand(
         self, name: str, work: Callable[[Steps], Coroutine[Any, Any, None]], deadline_s: float
@@ -306,7 +248,7 @@ class Desktop:
             except Exception as failure:
                 _LOG.exception("%s failed", steps.current)
                 error = unexpected(f"the step {steps.current!r}", failure)
-            console = self._console_tail()
+            console = self.console_tail()
             self.assembly = None
             problems = await self.undo.unwind()
             if self.state is _S.RESUMING and self.plan.paths.paused.exists():
@@ -317,7 +259,7 @@ class Desktop:
                 await asyncio.to_thread(self.plan.paths.disk_image.unlink, missing_ok=True)
             return error
 
-    def _look_after(self, assembly: Assembly) -> None:
+    def look_after(self, assembly: Assembly) -> None:
         self._watch = self.plan.group.create_task(self._watch_machine(assembly), name="watch")
 
     async def _stop(self, deadline_s: float) -> OrielError | None:
@@ -329,7 +271,7 @@ class Desktop:
             if self.assembly is not None:
                 if isinstance(self.assembly.machine, Halting):
                     await self.assembly.machine.go_on()  # it may be frozen
-                await self._shut_down(self.assembly, deadline_s)
+                await shut_down(self.plan.journal, self.assembly, deadline_s)
             self.assembly = None
             problems = await self.undo.unwind()
             if problems:
@@ -345,7 +287,7 @@ class Desktop:
         await self._settle()
         async with self.building:
             self.assembly = None
-            return await self._finish_delete(await self.undo.unwind())
+            return await self.finish_delete(await self.undo.unwind())
 
     async def _wake_to_stop(self, deadline_s: float) -> None:
         """A paused desktop may hold what it has not written yet: let it go on, and end in its own way."""
@@ -356,24 +298,6 @@ class Desktop:
         except (OrielError, TimeoutError) as error:
             self._journal.record("memory.unusable", f"{error}: what it had not written is lost")
             await in_thread(lambda: erase(self.plan.paths.paused))
-
-    async def _shut_down(self, assembly: Assembly, deadline_s: float) -> None:
-        """The guest's own way first, then the machine's ladder; the rest is the undo stack's."""
-        ends = time.monotonic() + deadline_s
-        machine = assembly.machine
-        try:
-            async with asyncio.timeout(deadline_s * GUEST_SHARE):
-                await assembly.guest.shutdown(deadline_s=deadline_s * GUEST_SHARE)
-                ended = await machine.wait()
-        except (OrielError, TimeoutError) as error:
-            _LOG.warning("the guest did not shut down by itself: %s", error)
-            try:
-                ended = await machine.stop(deadline_s=max(0.5, ends - time.monotonic()))
-            except OrielError as failure:
-                # The undo stack kills it, and tells if it cannot.
-                _LOG.warning("the machine's own way to stop failed: %s", failure)
-                return
-        self._journal.record("machine.exited", ended.detail, must_write=False, code=ended.code, asked=True)
 
     async def _watch_machine(self, assembly: Assembly) -> None:
         ended = await assembly.machine.wait()
@@ -387,33 +311,11 @@ class Desktop:
         if self.state is not _S.RUNNING and not frozen:
             return
         self._journal.record("machine.exited", ended.detail, must_write=False, code=ended.code, asked=False)
-        self.fail(_machine_ended(ended), console=self._console_tail())
+        self.fail(_machine_ended(ended), console=self.console_tail())
         async with self.building:
             self.assembly = None
             for problem in await self.undo.unwind():
                 self._journal.record("undo.failed", problem.detail, must_write=False, step=problem.step)
-
-    async def _readopt(self, record: dict[str, Any]) -> None:
-        try:
-            self.assembly = await adopt(self.plan, record, self.undo)
-            error: OrielError = LaunchError(
-                "the machine ended while no keeper watched it", hint="start it again", code="machine_exited"
-            )
-        except OrielError as failure:
-            error = failure
-        except Exception as failure:
-            _LOG.exception("adopting failed")
-            error = unexpected("adopting the machine", failure)
-        if self.assembly is not None:
-            self._journal.record("keeper.adopted", "egress is closed until it is configured again")
-            self._look_after(self.assembly)
-            return
-        console = self._console_tail()
-        self.fail(error, console=console, problems=await self.undo.unwind())
-
-    async def _clear(self, record: dict[str, Any] | None) -> list[Problem]:
-        await dismantle(self.plan, record, self.undo)
-        return await self.undo.unwind()
 
     async def _settle(self) -> None:
         """End what else is under way: a start is undone, the watch over the machine ends."""
@@ -422,7 +324,7 @@ class Desktop:
                 task.cancel()
                 await asyncio.wait([task])
 
-    async def _finish_delete(self, problems: list[Problem]) -> OrielError | None:
+    async def finish_delete(self, problems: list[Problem]) -> OrielError | None:
         """The files last: while something could still be left, the journal must be able to tell."""
         if problems:
             error = _unclean(problems)
@@ -452,7 +354,7 @@ class Desktop:
         # A failure is a fact, whether or not the disk has room for the news.
         self._journal.record("state.failed", must_write=False, error=told, problems=undone)
 
-    def _console_tail(self) -> str:
+    def console_tail(self) -> str:
         text = tail(self.plan.paths.console_log, CONSOLE_BYTES).replace("\r", "")
         return "\n".join(text.splitlines()[-CONSOLE_LINES:])
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from oriel.host.disk import copy_disk
+from oriel.host.layout import DesktopPaths
 from oriel.host.records import read_json
 from oriel.host.template import TemplateKey
 from oriel.host.threads import in_thread
@@ -23,9 +24,10 @@ from oriel.machine.driver import Moment, Saving
 from oriel.model.errors import HostError, LaunchError, NoSpaceError
 from oriel.model.events import utc_now
 
-__all__ = ["Kept", "copy_moment", "erase", "known", "read_moment", "write_moment"]
+__all__ = ["Kept", "copy_moment", "discard_partial", "erase", "known", "read_moment", "write_moment"]
 
 VERSION = 1
+DOOMED = ".doomed"
 RESERVE_BYTES = 1 << 30  # of the host's disk, which moments never take
 
 
@@ -162,10 +164,22 @@ def _link(origin: Moment, copy: Moment) -> None:
     _sync(copy.directory)
 
 
+async def discard_partial(paths: DesktopPaths) -> None:
+    """What a keeper that was killed had half written, or half erased."""
+
+    def discard() -> None:
+        for place in (paths.root, paths.snapshots):
+            for entry in [*place.iterdir()] if place.is_dir() else ():
+                if entry.name.endswith((".partial", DOOMED)):
+                    shutil.rmtree(entry, ignore_errors=True)
+
+    await in_thread(discard)
+
+
 def erase(directory: Path) -> None:
     """Take a moment away; what it shares stays with the others. Idempotent, and never seen half done."""
     if directory.exists():
-        doomed = directory.with_name(f"{directory.name}.doomed")
+        doomed = directory.with_name(f"{directory.name}{DOOMED}")
         shutil.rmtree(doomed, ignore_errors=True)
         directory.rename(doomed)
         shutil.rmtree(doomed)

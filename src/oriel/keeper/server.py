@@ -25,6 +25,7 @@ from oriel.keeper.journal import Journal
 from oriel.keeper.keeping import Keeping
 from oriel.keeper.measuring import measure
 from oriel.keeper.media import serve_media
+from oriel.keeper.recovery import recover
 from oriel.keeper.relay import Streams, join
 from oriel.machine.driver import Driver
 from oriel.model import wire
@@ -90,7 +91,7 @@ async def _serve(desktop: Desktop, paths: DesktopPaths, account: Account, ready:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, leaving.set)
-    await desktop.recover()
+    await recover(desktop)
     verbs = _Verbs(desktop)
     async with serve_unix(paths.keeper_socket, verbs.handlers(), account):
         write_process(paths.keeper_record, gid=account.gid, version=oriel.__version__)

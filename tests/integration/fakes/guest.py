@@ -40,6 +40,9 @@ async def serve(behaviour: str, directory: Path) -> None:
             asyncio.get_running_loop().call_later(0.01, ended.set)
         return {}
 
+    async def nothing(_call: wire.Call) -> dict:
+        return {}
+
     async def connect(call: wire.Call) -> None:
         await call.answer({})
         await echo(call.reader, call.writer)
@@ -49,6 +52,9 @@ async def serve(behaviour: str, directory: Path) -> None:
             "personalise": personalise,
             "wait_ready": wait_ready,
             "shutdown": shutdown,
+            "wake": nothing,
+            "mark_generators": nothing,
+            "settle": nothing,
             "connect": connect,
         }
         await wire.handle_connection(reader, writer, handlers, on_unknown_error=lambda e: OrielError(repr(e)))
@@ -56,7 +62,8 @@ async def serve(behaviour: str, directory: Path) -> None:
     await asyncio.start_server(agent, GUEST_ADDRESS, AGENT_PORT)
     await asyncio.start_server(vnc, GUEST_ADDRESS, VNC_PORT)
     print(f"fake guest up at {time.time():.3f}", flush=True)
-    if behaviour == "silent":
+    (directory / "up").touch()
+    if behaviour in ("silent", "restored"):
         await asyncio.Event().wait()
     _, writer = await asyncio.open_connection(GATEWAY_ADDRESS, AGENT_ANNOUNCE_PORT)
     await wire.close(writer)

@@ -50,6 +50,7 @@ class AsyncOriel:
         self.tokens = Tokens(self._transport, "/v1/tokens")
         self.templates = Templates(self._transport, "/v1/templates")
         self.snapshots = Collection(self._transport, "/v1/snapshots")
+        self.pool = Collection(self._transport, "/v1/pool")
 
     def __repr__(self) -> str:
         return f"AsyncOriel({self.access.url!r})"

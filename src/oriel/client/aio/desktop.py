@@ -129,6 +129,10 @@ class Desktop:
         """Keep this moment under `name`."""
         return dict(await self._change("snapshots", {"name": name}))
 
+    async def usage(self) -> dict[str, Any]:
+        """What it takes of its host now: `{memory_mib, private_mib, cpu_s, by}`."""
+        return dict(await self._transport.json("GET", f"{self._path}/usage"))
+
     async def snapshots(self) -> list[dict[str, Any]]:
         """Those kept, newest first."""
         return list((await self._transport.json("GET", f"{self._path}/snapshots"))["items"])

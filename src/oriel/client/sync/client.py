@@ -51,6 +51,7 @@ class Oriel:
         self.tokens = Tokens(self._transport, "/v1/tokens")
         self.templates = Templates(self._transport, "/v1/templates")
         self.snapshots = Collection(self._transport, "/v1/snapshots")
+        self.pool = Collection(self._transport, "/v1/pool")
 
     def __repr__(self) -> str:
         return f"Oriel({self.access.url!r})"

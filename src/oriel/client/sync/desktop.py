@@ -128,6 +128,10 @@ class Desktop:
         """Keep this moment under `name`."""
         return dict(self._change("snapshots", {"name": name}))
 
+    def usage(self) -> dict[str, Any]:
+        """What it takes of its host now: `{memory_mib, private_mib, cpu_s, by}`."""
+        return dict(self._transport.json("GET", f"{self._path}/usage"))
+
     def snapshots(self) -> list[dict[str, Any]]:
         """Those kept, newest first."""
         return list((self._transport.json("GET", f"{self._path}/snapshots"))["items"])

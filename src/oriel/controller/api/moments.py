@@ -62,6 +62,13 @@ async def fork_desktop(request: Request, found: Controllable, wanted: ForkWish) 
     return described(parts, request, made, status=201)
 
 
+@router.get(f"{PLACES}/usage")
+async def show_usage(request: Request, found: Readable) -> Response:
+    """What it takes of its host now: memory (what it shares in proportion), processor time since it began;
+    `by` machine, gateway and keeper."""
+    return JsonResponse(await parts_of(request).fleet.keeper(found.id).usage())
+
+
 @router.get(f"{PLACES}/snapshots")
 async def list_snapshots(request: Request, found: Readable) -> Response:
     """This desktop's, newest first: `{name, at, bytes, seconds}`."""
