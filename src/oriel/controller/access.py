@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
+import structlog
 from sqlalchemy import Connection
 from starlette.requests import HTTPConnection, Request
 
@@ -155,6 +156,8 @@ def desktop(
         parts = parts_of(request)
         found, reach, ends = await reach_into(parts, principal, ref)
         request.state.desktop, request.state.reach, request.state.ends = found.id, reach, ends
+        request.state.owner = found.owner_id
+        structlog.contextvars.bind_contextvars(desktop=found.id)
         if principal.desktop and not guests:
             raise ForbiddenError("a link to this desktop does not allow that", hint="sign in with a token")
         principal.require(permission)

@@ -39,6 +39,7 @@ from oriel.controller.store.database import Database
 from oriel.controller.store.events import trim
 from oriel.controller.store.quotas import FIELDS, Quotas
 from oriel.controller.supervisor import Supervisor
+from oriel.controller.tally import tally
 from oriel.controller.templates import Templates
 from oriel.controller.tickets import Tickets
 from oriel.controller.tls import Certificate
@@ -164,6 +165,7 @@ async def assemble(home: Home, settings: Settings, url: str) -> AsyncIterator[Pa
             group.create_task(templates.keep(), name="templates")
         group.create_task(pool.keep(), name="pool")
         group.create_task(keep_rules(database, live, supervisor, parts.moments), name="rules")
+        group.create_task(tally(bus, database, metrics), name="tally")
         restarts = Restarts(group, bus=bus, database=database, supervisor=supervisor, metrics=metrics)
         group.create_task(restarts.watch(), name="restarts")
         stack.callback(live.close)

@@ -160,6 +160,7 @@ class _Visit:
             )
         found, reach, ends = await reach_into(parts, principal, self._ref)
         websocket.state.desktop = found.id
+        structlog.contextvars.bind_contextvars(desktop=found.id)
         drives = principal.may(Permission.CONTROL) and reach is not Reach.VIEW
         mode = right.mode if right else Mode.CONTROL if drives else Mode.VIEW
         _check_pass(right, found)

@@ -6,12 +6,17 @@ from collections import Counter as Count
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
+import oriel
+from oriel.fleet import Capacity
 from oriel.model.spec import Runtime
 from oriel.model.state import State
 
 __all__ = ["Metrics"]
+
+KINDS = ("vnc", "webrtc", "terminal", "exec", "cdp", "events")  # of live connections
+START_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 60, 120, 300)
 
 
 class Metrics:
@@ -30,6 +35,18 @@ class Metrics:
         self.restarts = Counter(
             "oriel_desktop_restarts", "Desktops started again by their policy.", registry=self._registry
         )
+        self.failures = Counter(
+            "oriel_desktop_failures", "Desktops that failed, by the reason's code.", ("code",),
+            registry=self._registry,
+        )  # fmt: skip
+        self.starts = Histogram(
+            "oriel_desktop_start_seconds", "Starts, until both windows are painted.", ("runtime",),
+            registry=self._registry, buckets=START_BUCKETS_S,
+        )  # fmt: skip
+        self.steps = Histogram(
+            "oriel_desktop_step_seconds", "Each step of a start.", ("step",), registry=self._registry,
+            buckets=START_BUCKETS_S,
+        )  # fmt: skip
         self.relayed = Counter(
             "oriel_relayed_bytes",
             "Bytes of live connections.",
@@ -53,6 +70,34 @@ class Metrics:
             registry=self._registry,
         )  # fmt: skip
 
+        self._host = {
+            name: Gauge(f"oriel_host_{name}", about, registry=self._registry)
+            for name, about in (
+                ("cpus", "Processors of the host."),
+                ("cpu_busy_ratio", "Share of them in use."),
+                ("load", "Tasks that wanted a processor, over the last minute."),
+                ("memory_bytes", "Memory of the host."),
+                ("memory_free_bytes", "Memory that can be had."),
+                ("disk_bytes", "File system of the home."),
+                ("disk_free_bytes", "What is left of it."),
+                ("draining", "1 while nothing new begins on the host."),
+            )
+        }
+        version = Gauge("oriel_build_info", "1, with the version.", ("version",), registry=self._registry)
+        version.labels(version=oriel.__version__).set(1)
+        ProcessCollector(registry=self._registry)
+
+    def note_host(self, capacity: Capacity, *, draining: bool) -> None:
+        """What the host has now."""
+        for name, value in (
+            ("cpus", capacity.vcpus), ("cpu_busy_ratio", capacity.busy), ("load", capacity.load),
+            ("memory_bytes", capacity.memory_mib << 20),
+            ("memory_free_bytes", capacity.memory_free_mib << 20),
+            ("disk_bytes", capacity.disk_mib << 20), ("disk_free_bytes", capacity.disk_free_mib << 20),
+            ("draining", draining),
+        ):  # fmt: skip
+            self._host[name].set(value)
+
     def note_pool(self, kinds: Sequence[Mapping[str, Any]]) -> None:
         """`kinds` as the pool describes them."""
         for runtime in Runtime:
@@ -67,7 +112,7 @@ class Metrics:
         """The text format, with what is counted only now."""
         for state in State:
             self._desktops.labels(state=str(state)).set(states.get(str(state), 0))
-        for kind in ("vnc", "terminal", "exec", "cdp"):
+        for kind in KINDS:
             self._connections.labels(kind=kind).set(connections.get(kind, 0))
         self._listeners.set(listeners)
         return generate_latest(self._registry)

@@ -51,6 +51,12 @@ HEADERS = {
 }
 
 
+PRIVATE_READS = frozenset({
+    "read_file", "get_clipboard", "show_logs", "access_log", "list_audit", "export_audit",
+})  # fmt: skip
+SCREEN_READS = frozenset({"screenshot", "list_windows"})
+
+
 class SecurityHeaders:
     """On every answer, the refusals of WebSockets too."""
 
@@ -143,7 +149,7 @@ class Envelope:
             "request", method=scope["method"], path=scope["path"][:300], status=status,
             seconds=round(seconds, 4), user=principal.name if principal else None,
         )  # fmt: skip
-        if scope["method"] not in SAFE_METHODS and scope["path"].startswith("/v1/"):
+        if scope["path"].startswith("/v1/") and _is_audited(scope):
             audit(self._parts, scope, action=_action(scope), outcome=str(status), seconds=seconds)
 
 
@@ -180,6 +186,16 @@ def _behind(parts: Parts, work: Callable[[], Any]) -> None:
 def _route(scope: Scope) -> str:
     """The route's pattern, never the path: that is the user's, and without end."""
     return str(getattr(scope.get("route"), "path", "other"))
+
+
+def _is_audited(scope: Scope) -> bool:
+    """What changes something; and reading what is private to a desktop's user, or the trail itself."""
+    if scope["method"] not in SAFE_METHODS or _action(scope) in PRIVATE_READS:
+        return True
+    # One's own screen is looked at all the time; somebody else's is worth a line.
+    principal, owner = scope["state"].get("principal"), scope["state"].get("owner")
+    foreign = principal is not None and owner is not None and (principal.link or principal.user_id != owner)
+    return bool(foreign) and _action(scope) in SCREEN_READS
 
 
 def _action(scope: Scope) -> str:

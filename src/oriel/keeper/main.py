@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None, *, drivers: DriverOf = driver_of) ->
     parser.add_argument("--ready-fd", type=int, help="a pipe for one JSON line once the socket answers")
     parser.add_argument("id", help="the desktop's id")
     options = parser.parse_args(argv)
-    log_json()
+    log_json(desktop=options.id)
     try:
         require_root("a keeper")
         home = Home(options.home.resolve(), options.images and options.images.resolve())

@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import Annotated, Any
 
+import structlog
 from fastapi import APIRouter, Depends, Query, Request
 from sqlalchemy import Connection
 from starlette.responses import Response
@@ -63,6 +64,7 @@ async def create_desktop(
 
         made = await parts.supervisor.create(wanted, admit)
     request.state.desktop = made.id
+    structlog.contextvars.bind_contextvars(desktop=made.id)
     return described(parts, request, made, status=201)
 
 

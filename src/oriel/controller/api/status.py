@@ -51,6 +51,7 @@ async def metrics(request: Request) -> Response:
         running = await parts.database.read(lambda c: desktops.running(c, owner_id))
         egress = render_egress(await ask_keepers(parts.fleet, running))
     states: Counter[str] = Counter(await parts.database.read(desktops.count_states))
+    parts.metrics.note_host(await parts.fleet.capacity(), draining=parts.draining.on)
     parts.metrics.note_pool(parts.pool.describe())
     text = parts.metrics.render(states, parts.live.count(), parts.bus.listeners)
     return Response(text + egress, media_type="text/plain; version=0.0.4; charset=utf-8")
