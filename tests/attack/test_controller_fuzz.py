@@ -126,6 +126,7 @@ async def prepare(served: Served, name: str, token: str) -> None:
     """A desktop to be there, whatever the last route did to it."""
     c = served.running
     assert c is not None
+    c.parts.draining.on = False
     KNOWN["ref"] = name
     async with c.http(token) as http:
         found = await http.get(f"/v1/desktops/{name}")
