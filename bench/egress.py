@@ -3,8 +3,9 @@
     .venv/bin/python -m bench.egress [--json] [--gib 2] [--rounds 5] [--idle 5000]
 
 Throughput and CPU of one tunnel that downloads; added latency of one byte there and back, against the
-upstream alone; resident memory with many idle tunnels. Origin, upstream and client are processes of their
-own that copy as little as they can (splice, MSG_TRUNC), so that the proxy in the middle is what is measured.
+upstream alone; resident memory with many idle tunnels; for how long a gateway that was killed -9 is away.
+Origin, upstream and client are processes of their own that copy as little as they can (splice, MSG_TRUNC),
+so that the proxy in the middle is what is measured.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import functools
 import multiprocessing
 import os
 import re
+import signal
 import socket
 import statistics
 import subprocess
@@ -28,9 +30,14 @@ from typing import Any
 
 from bench.report import percentiles, publish
 from oriel.egress.control import GatewayClient, gateway_argv
+from oriel.host.layout import DesktopPaths
 from oriel.host.process import BASE_ENVIRONMENT
+from oriel.keeper.access import AccessLog
+from oriel.keeper.gateway import Gateway as KeptGateway
+from oriel.keeper.journal import Journal
 from oriel.model.egress import EgressMode, EgressSpec, Policy
 from oriel.model.secret import Secret
+from oriel.network.link import GatewaySockets
 
 RIVAL = "tinyproxy"
 GIB = 1 << 30
@@ -294,7 +301,57 @@ async def measure_idle(count: int) -> dict[str, Any]:
     }
 
 
-def summarise(traffic: dict[str, Any], idle: dict[str, Any]) -> dict[str, Any]:
+async def measure_kills(count: int) -> dict[str, Any]:
+    """Seconds from kill -9 until the next gateway has opened a tunnel that was asked for in between. Kills
+    follow each other at once, so that the keeper's pauses grow."""
+    held: list[socket.socket] = []
+    samples = []
+    with serving(functools.partial(hole_handle, held), threads=False) as hole_port:
+        async with kept_gateway(hole_port) as (port, pid_of):
+            (await asyncio.to_thread(tunnel, port)).close()
+            for _ in range(count):
+                began, former = time.monotonic(), pid_of()
+                os.kill(former, signal.SIGKILL)
+                (await asyncio.to_thread(tunnel, port)).close()
+                samples.append(time.monotonic() - began)
+                assert pid_of() != former
+    return {"seconds": percentiles(samples, 3), "longest_s": round(max(samples), 3)}
+
+
+@contextlib.asynccontextmanager
+async def kept_gateway(upstream_port: int) -> AsyncIterator[tuple[int, Callable[[], int]]]:
+    """A gateway in the care of a keeper: its port, and who it is at the moment."""
+    names = ("proxy", "dns_tcp", "transparent", "announce")
+    tcp = {name: socket.create_server(("127.0.0.1", 0), backlog=128) for name in names}
+    udp = {name: socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for name in ("dns_udp", "media")}
+    for sock in udp.values():
+        sock.bind(("127.0.0.1", 0))
+    sockets = GatewaySockets(**tcp, **udp)
+    spec = EgressSpec(
+        mode=EgressMode.PROXY, upstreams=(Secret(f"http://user:password@127.0.0.1:{upstream_port}"),)
+    )
+    with tempfile.TemporaryDirectory() as directory:
+        place = DesktopPaths(Path(directory))
+        journal = Journal(place.journal, "d-aaaaaaaaaa")
+        async with asyncio.TaskGroup() as group:
+            gateway = KeptGateway(
+                sockets, uid=os.getuid(), log=place.keeper_log, access=AccessLog(place.access_log),
+                counters=place.egress_counters, journal=journal, spec=spec,
+            )  # fmt: skip
+            await gateway.start(group)
+            await gateway.ready()
+
+            def pid() -> int:
+                assert journal.ledger.gateway is not None
+                return journal.ledger.gateway["pid"]
+
+            yield sockets.proxy.getsockname()[1], pid
+            await gateway.close()
+        journal.close()
+        sockets.close()
+
+
+def summarise(traffic: dict[str, Any], idle: dict[str, Any], kills: dict[str, Any]) -> dict[str, Any]:
     base = statistics.median(traffic["ping"]["upstream"])
     figures: dict[str, Any] = {}
     for name in ("ours", "rival"):
@@ -310,7 +367,7 @@ def summarise(traffic: dict[str, Any], idle: dict[str, Any]) -> dict[str, Any]:
     ours, rival = figures["ours"], figures["rival"]
     return {
         "figure": "the gateway, chained to an upstream that asks for credentials",
-        "ours": ours | {"idle": idle},
+        "ours": ours | {"idle": idle, "killed": kills},
         "rival": {"name": RIVAL, **rival},
         "ratio": {
             "throughput": round(ours["gbit_per_s"]["p50"] / rival["gbit_per_s"]["p50"], 2),
@@ -326,8 +383,13 @@ def main() -> None:
     parser.add_argument("--gib", type=float, default=2, help="GiB per download")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--idle", type=int, default=5000, help="idle tunnels")
+    parser.add_argument("--kills", type=int, default=5, help="how often the gateway is killed")
     options = parser.parse_args()
-    document = summarise(asyncio.run(measure_traffic(options)), asyncio.run(measure_idle(options.idle)))
+    document = summarise(
+        asyncio.run(measure_traffic(options)),
+        asyncio.run(measure_idle(options.idle)),
+        asyncio.run(measure_kills(options.kills)),
+    )
     ours, rival = document["ours"], document["rival"]
     rows = [
         {"": what, "gateway": mine, RIVAL: other}
@@ -337,6 +399,7 @@ def main() -> None:
             ("added latency ms, p50", ours["added_latency_ms"], rival["added_latency_ms"]),
             ("new tunnel ms, p50", ours["connect_ms"]["p50"], rival["connect_ms"]["p50"]),
             (f"MiB with {options.idle} idle tunnels", ours["idle"]["resident_mib"], "-"),
+            ("s away when killed, longest", ours["killed"]["longest_s"], "-"),
         )
     ]
     publish("egress", rows, document)

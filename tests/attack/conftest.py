@@ -1,13 +1,17 @@
-"""One server, one world, one container and one emulated machine for the whole layer."""
+"""One server, one world, and for the whole layer one container and one emulated machine; with
+ORIEL_FIRECRACKER_BIN, and a KVM that runs guests, one Firecracker too."""
 
 from __future__ import annotations
 
+import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from oriel.host.layout import Home
 from tests.attack.desktops import Desktop, Provider
 from tests.attack.world import EXITS, ORIGIN_PORT, PUBLIC, SECURE_PORT, TCP_PORTS, World, entered, world
 from tests.conftest import TEST_HOME, Server, start_server, stop_server
@@ -19,6 +23,9 @@ RUNTIMES = [
     pytest.param("container", marks=pytest.mark.container),
     pytest.param("qemu", marks=pytest.mark.emulated),
 ]
+FIRECRACKER = os.environ.get("ORIEL_FIRECRACKER_BIN")
+if FIRECRACKER:  # without one no test is skipped for it: the same ones run on the other two
+    RUNTIMES.append(pytest.param("firecracker", marks=pytest.mark.firecracker))
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +40,11 @@ def server(golden_image: Path, images_directory: Path, outside: World) -> Iterat
     """A server whose desktops may reach one address of that world directly, and no other."""
     home = TEST_HOME / "homes" / secrets.token_hex(4)
     home.mkdir(parents=True)
+    if FIRECRACKER:
+        installed = Home(home).firecracker
+        installed.mkdir()
+        for name in ("firecracker", "jailer"):
+            shutil.copy(Path(FIRECRACKER).with_name(name), installed / name)
     (home / "oriel.toml").write_text(
         f'direct_allow = ["{PUBLIC}"]\necho_url = "http://origin.test/ip"\n', encoding="utf-8"
     )
@@ -92,7 +104,7 @@ def providers(server: Server, origin: Origin, secure: Origin) -> Iterator[tuple[
 
 def make_desktop(server: Server, name: str, runtime: str, proxy: str) -> Desktop:
     wanted = ["--runtime", runtime, "--proxy", proxy]
-    if runtime == "qemu":
+    if runtime != "container":
         wanted += ["--memory-mib", "1024"]
     made = server.json("create", name, *wanted, "--deadline", str(READY_S), timeout=READY_S)
     assert made["state"] == "running"

@@ -61,7 +61,7 @@ class Desktop:
         url = f"{self.server.url}/v1/desktops/{self.id}{path}"
         answer = httpx.request(method, url, json=body, headers=headers, trust_env=False, timeout=60)
         assert answer.is_success, answer.text
-        return answer.json()
+        return answer.json() if answer.content else None
 
     def way_out(self, proxy: str, **more: object) -> dict[str, Any]:
         """In force when this returns."""

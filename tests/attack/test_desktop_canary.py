@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from tests.attack.desktops import Desktop, Provider, until
+from tests.attack.world import EXITS
 from tests.fakes.origin import Origin
 
 PIECE = 8 << 20
@@ -114,6 +115,30 @@ def test_the_guests_disk_and_memory(used: Desktop, providers: tuple[Provider, Pr
     looked = [found_in(of_memory(pid), [*words, mark.encode()]) for pid in pids]
     assert any(mark.encode() in found for found in looked), "what is in the guest's memory is seen"
     assert not [found for one in looked for found in one if found != mark.encode()]
+
+
+def test_kept_moments_of_its_memory(used: Desktop, providers: tuple[Provider, Provider]) -> None:
+    """A snapshot and a pause write all of a machine's memory down; a container's stays where it is."""
+    words = forms(providers[0])
+    mark = f"mark-{os.urandom(12).hex()}"
+    used.sh(f"echo {mark} > /dev/shm/mark")  # in memory, and on no disk
+    used.stop_probe()
+    kept = [used.root / "paused"]
+    if used.runtime != "container":
+        used.server.oriel("snapshot", used.name, "kept")
+        kept.append(used.root / "snapshots" / "kept")
+    used.server.oriel("pause", used.name)
+    try:
+        for moment in kept:
+            files = [path for path in moment.rglob("*") if path.is_file()]
+            seen = {word for file in files for word in found_in(of_file(file), [*words, mark.encode()])}
+            assert seen == (set() if used.runtime == "container" else {mark.encode()}), (moment, files)
+    finally:
+        used.server.oriel("resume", used.name)
+    # It goes on behind its proxy, and says its password to nobody but that.
+    assert used.sh("cat /dev/shm/mark; curl -sS http://origin.test/ip").split() == [mark, EXITS[0]]
+    if used.runtime != "container":
+        used.api("DELETE", "/snapshots/kept")
 
 
 def test_process_lists_environments_logs_and_the_api(

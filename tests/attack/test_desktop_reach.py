@@ -17,6 +17,7 @@ import pytest
 
 from tests.attack.desktops import Desktop, Provider, until
 from tests.attack.world import (
+    EXITS,
     HOST,
     METADATA,
     PRIVATE,
@@ -277,10 +278,52 @@ def test_chrome_s_webrtc(desktop: Desktop, outside: World, providers: tuple[Prov
     assert [one for one in outside.arrived if one[0] == "udp"] == []
 
 
+# Each way in which a page can make Chrome speak to somebody; a page on loopback may use all of them.
+SPEAKING = """Promise.all([
+  () => new WebTransport("https://203.0.113.10:443/x").ready,
+  () => fetch("https://203.0.113.10/", {mode: "no-cors"}),
+  () => fetch("https://[2001:db8:77::10]/", {mode: "no-cors"}),
+  () => fetch("https://unknown.test/", {mode: "no-cors"}),
+  () => new Promise((_, reject) => { new WebSocket("wss://203.0.113.10:443/x").onerror = reject; }),
+  () => new Promise((_, reject) => {
+    const link = document.createElement("link");
+    Object.assign(link, {rel: "preconnect", href: "https://203.0.113.10:8080"});
+    document.head.append(link);
+    setTimeout(reject, 1000);
+  }),
+].map((speak) => Promise.race([
+  Promise.resolve().then(speak).then(() => "open", () => "no"),
+  new Promise((resolve) => setTimeout(resolve, 20000, "silence")),
+])))"""
+RESOLVERS = {
+    "dns.google",
+    "chrome.cloudflare-dns.com",
+    "cloudflare-dns.com",
+    "dns.quad9.net",
+    "doh.opendns.com",
+}
+
+
+def test_chrome_s_quic_and_resolvers(
+    desktop: Desktop, outside: World, providers: tuple[Provider, Provider]
+) -> None:
+    """Chrome has its proxy and nothing beside it: no QUIC, no DNS of its own, no connection of its own."""
+    outside.show(PUBLIC, PUBLIC_6, port=443)
+    outside.show_udp(PUBLIC, 443)
+    desktop.way_out("one")
+    said = desktop.chrome("http://127.0.0.1:9222/json/version", SPEAKING)
+    assert len(said) == 6
+    assert "open" not in said
+    asked = {one.authority.rpartition(":")[0] for one in providers[0].proxy.asked}
+    assert "unknown.test" in asked, "Chrome did speak, to its proxy"
+    assert not asked & RESOLVERS
+    outside.untouched()
+
+
 def test_a_gateway_killed_lets_nothing_pass(
     desktop: Desktop, outside: World, providers: tuple[Provider, Provider], origin: Origin
 ) -> None:
-    outside.show(PUBLIC)
+    outside.show(*TARGETS)
     desktop.way_out("one")
     assert desktop.ask_proxy("GET http://origin.test/ip") == [200]
     origin.seen.clear()
@@ -289,10 +332,12 @@ def test_a_gateway_killed_lets_nothing_pass(
         old = desktop.gateway()
         old.kill()
         # At once, while there is none; what it asks waits for the next one.
+        targets = [(address, 80) for address in TARGETS]
+        assert "open" not in desktop.do("tcp", targets=targets, wait=0.5)
+        assert "probe" not in desktop.do("udp", targets=[(address, 443) for address in TARGETS])
         statuses = desktop.ask_proxy(*["GET http://origin.test/ip"] * 5)
         assert set(statuses) <= {200, 0, 403, 502}, statuses
         until(lambda old=old: desktop.gateway().pid != old.pid, "another gateway")
     until(lambda: desktop.ask_proxy("GET http://origin.test/ip") == [200], "the next one serves")
-    assert {seen.peer for seen in origin.seen} == {"203.0.113.21"}
-    outside.settle()
-    assert outside.arrived == []
+    assert {seen.peer for seen in origin.seen} == {EXITS[0]}
+    outside.untouched()

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mmdb_writer import MMDBWriter
+from netaddr import IPSet
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
 from tests.browser.host import Host
@@ -88,6 +90,14 @@ class Oriel:
         self.ask("POST", "/desktops", {"name": name, **wanted})
         return self.until(name, "running")
 
+    def exits_by(self, name: str, *addresses: str) -> None:
+        """Its gateway tells these addresses, one after the other, by the way out it has."""
+        machine = self.host.machine(name)
+        shown = self.ask("GET", f"/desktops/{name}")
+        way = self.ask("GET", f"/proxies/{shown['proxy']}")["url"] if shown["proxy"] != "direct" else "direct"
+        for address in addresses:
+            self.host.run(machine.record("egress.exit", address=address, via=way))
+
     def until(self, name: str, state: str) -> dict[str, Any]:
         deadline = time.monotonic() + START_DEADLINE_S
         while True:
@@ -114,6 +124,11 @@ def running_controller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ori
     if not (DIST / "index.html").exists():
         pytest.fail("web/dist is missing: `npm ci && npm run build` in web/")
     host = Host(tmp_path_factory.mktemp("home"))
+    countries = host.home.root / "countries.mmdb"
+    writer = MMDBWriter(ip_version=6, ipv4_compatible=True, database_type="test")
+    writer.insert_network(IPSet(["203.0.113.0/24"]), {"country": {"iso_code": "DE"}})
+    writer.to_db_file(str(countries))
+    host.home.settings.write_text(f'country_database = "{countries}"\n', encoding="utf-8")
     host.start()
     made = Oriel(host, free_port())
     try:

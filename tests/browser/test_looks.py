@@ -67,7 +67,17 @@ def test_every_screen(
     expect(page.locator(".card")).to_have_count(4)
     expect(page.locator(".card img").first).to_be_visible()
     expect(page.locator(".steps .done")).to_have_count(4)
+    oriel.exits_by("amber-lagoon", "203.0.113.7", "203.0.113.200")
+    expect(page.locator(".badge.warned")).to_contain_text("203.0.113.200")
     look(page, "wall")
+    oriel.ask("PATCH", "/desktops/amber-lagoon/egress", {"byte_quota": 10_000, "deny": ["*.example.com"]})
+    oriel.exits_by("amber-lagoon", "203.0.113.7")
+    expect(page.locator(".badge.warned")).to_contain_text("203.0.113.7")
+    page.get_by_role("button", name="Actions for amber-lagoon").click()
+    page.get_by_role("menuitem", name="Way out…").click()
+    expect(page.get_by_role("meter")).to_be_visible()
+    look(page, "way-out")
+    page.keyboard.press("Escape")
     page.get_by_role("button", name="Actions for amber-lagoon").click()
     page.get_by_role("menuitem", name="Delete").click()
     look(page, "delete")
@@ -104,10 +114,20 @@ def test_every_screen(
     page.goto(f"{oriel.url}/desktops/amber-lagoon")
     expect(page.locator(".backdrop.away")).to_be_attached()
     look(page, "view-bar")
-    panels = {"K": "keys", "C": "clipboard", "U": "files", "Z": "size", "D": "connection", "L": "share"}
+    panels = {
+        "K": "keys",
+        "C": "clipboard",
+        "U": "files",
+        "Z": "size",
+        "D": "connection",
+        "E": "exit",
+        "L": "share",
+    }
     for letter, panel in (panels | {"Q": "stop"}).items():
         page.keyboard.press(f"Control+Alt+Shift+{letter}")
         expect(page.locator(".panel")).to_be_visible()
+        if panel == "exit":
+            expect(page.get_by_role("meter")).to_be_visible()
         look(page, f"view-{panel}")
         page.keyboard.press(f"Control+Alt+Shift+{letter}")
     page.mouse.move(width / 2, 500)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import OpenPage, Oriel
+from tests.browser.conftest import OpenPage, Oriel, until
 
 
 def card(page: Page, name: str) -> Locator:
@@ -186,9 +186,10 @@ def test_the_way_out_is_shown_and_changed_while_it_runs(
     expect(badge).to_have_text("one")
     machine = oriel.host.machine("mine")
     for address in ("203.0.113.7", "203.0.113.8"):
-        oriel.host.run(machine.record("egress.exit", address=address, via="http://203.0.113.5:10001"))
+        oriel.exits_by("mine", address)
         expect(badge).to_contain_text(address)
     expect(badge).to_contain_text("changed")
+    expect(badge).to_have_attribute("title", re.compile("The world sees 203.0.113.8, in Germany"))
     expect(badge).to_have_attribute("title", re.compile("was 203.0.113.7 and has become 203.0.113.8"))
 
     page.get_by_role("button", name="Actions for mine").click()
@@ -200,13 +201,35 @@ def test_the_way_out_is_shown_and_changed_while_it_runs(
     expect(dialog.get_by_label("Never to")).to_have_attribute("aria-invalid", "true")
     keep_picture(page, "way-out")
     dialog.get_by_label("Never to").fill("*.example.com")
+    dialog.get_by_label("Quota, GiB").fill("lots")
+    dialog.get_by_role("button", name="Apply").click()
+    expect(dialog.get_by_label("Quota, GiB")).to_have_attribute("aria-invalid", "true")
+    dialog.get_by_label("Quota, GiB").fill("0.5")
+    dialog.get_by_label("Keep a log of hosts and bytes").check()
     dialog.get_by_label("Way out", exact=True).select_option("spare")
     dialog.get_by_role("button", name="Apply").click()
     expect(dialog).to_have_count(0)
     expect(badge).to_have_text("spare")
     egress = machine.egress
     assert egress is not None
-    assert (egress.proxy, egress.policy.deny) == ("spare", ("*.example.com",))
+    policy = egress.policy
+    assert (egress.proxy, policy.deny) == ("spare", ("*.example.com",))
+    assert (policy.byte_quota, policy.access_log, policy.max_connections) == (1 << 29, True, 1024)
+    page.goto(f"{oriel.url}/desktops/mine")
+    expect(page.locator(".backdrop.away")).to_be_attached()
+    page.keyboard.press("Control+Alt+Shift+E")
+    panel = page.locator(".panel")
+    expect(panel).to_contain_text("4.9 KiB")
+    expect(panel).to_contain_text("a private address1")
+    expect(panel).to_contain_text("Time to connect: half within 10 ms")
+    expect(panel).to_contain_text("512 MiB of 512 MiB left")
+    panel.get_by_role("button", name="Count anew").click()
+    until(page, lambda: machine.egress and machine.egress.policy.quota_round == 1, "the quota begins anew")
+    panel.get_by_label("Rate, MiB a second").fill("1.5")
+    panel.get_by_role("button", name="Apply").click()
+    until(
+        page, lambda: machine.egress and machine.egress.policy.bytes_per_second == 3 << 19, "it is in force"
+    )
     page.goto(f"{oriel.url}/proxies")
     expect(page.get_by_role("row").filter(has_text="spare")).to_contain_text("1 of 3")
     expect(page.get_by_role("row").filter(has_text="10001")).to_contain_text("exclusive")

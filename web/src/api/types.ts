@@ -59,11 +59,32 @@ export interface Egress {
   proxy: string;
   bytes_in: number;
   bytes_out: number;
+  connections: number;
   open: number;
   denied: number;
+  denied_by_reason: Record<string, number>;
+  upstream_errors: number;
   upstream_ok: boolean | null;
+  latency_ms: Latency;
   allow: string[];
   deny: string[];
+  max_connections: number;
+  /** Of limits, 0 is none. */
+  connections_per_second: number;
+  bytes_per_second: number;
+  byte_quota: number;
+  quota_used: number;
+  /** null without a quota. */
+  quota_left: number | null;
+  access_log: boolean;
+}
+
+/** Times to connect; `buckets`: how many took at most so many milliseconds. Empty before the first. */
+export interface Latency {
+  count?: number;
+  buckets?: Record<string, number>;
+  p50?: number | null;
+  p95?: number | null;
 }
 
 /** Why a desktop failed. */

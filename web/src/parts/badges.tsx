@@ -28,7 +28,7 @@ export function ExitBadge({ proxy, exit }: { proxy: Desktop["proxy"]; exit?: Des
   const kind = exit?.was ? "badge warned" : proxy === "direct" ? "badge" : "badge proxied";
   return (
     <span class={kind} title={exit?.was ? `${text.exit.changed(exit.was, exit.ip)} ${help}` : help}>
-      {exit?.country ? <span aria-hidden="true">{flag(exit.country)}</span> : <Icon name="globe" />}
+      {exit?.country ? <span aria-hidden="true">{flagOrCode(exit.country)}</span> : <Icon name="globe" />}
       {exit?.ip ? <span class="badge-address">{exit.ip}</span> : name}
       {exit?.was && <span class="badge-note">{text.exit.changedShort}</span>}
     </span>
@@ -39,6 +39,18 @@ export function ExitBadge({ proxy, exit }: { proxy: Desktop["proxy"]; exit?: Des
 function flag(country: string): string {
   return [...country].map((letter) => String.fromCodePoint(0x1f1a5 + letter.charCodeAt(0))).join("");
 }
+
+/** Where no font of this browser has flags, two of those letters stand side by side: then plain ones do better. */
+function flagOrCode(country: string): string {
+  drawsFlags ??= ((context) => {
+    if (!context) return false;
+    const wide = (text: string): number => context.measureText(text).width;
+    return wide(flag("DE")) < 1.5 * wide(flag("D"));
+  })(document.createElement("canvas").getContext("2d"));
+  return drawsFlags ? flag(country) : country;
+}
+
+let drawsFlags: boolean | undefined;
 
 function countryName(country: string): string {
   return country && (new Intl.DisplayNames(["en"], { type: "region" }).of(country) ?? country);

@@ -4,6 +4,7 @@ import type { Client } from "../api/client";
 import type { Desktop, Mode } from "../api/types";
 import { useCell } from "../cell";
 import type { Desktops } from "../desktops";
+import { WayOut } from "../exit/way-out";
 import { ExitBadge, StateMark } from "../parts/badges";
 import { Button, IconButton } from "../parts/button";
 import type { IconName } from "../parts/icons";
@@ -33,7 +34,7 @@ interface BarProps {
   files: Files | null;
 }
 
-type Panel = "keys" | "clipboard" | "files" | "size" | "connection" | "share" | "stop";
+type Panel = "keys" | "clipboard" | "files" | "size" | "connection" | "exit" | "share" | "stop";
 
 interface Tool {
   id: string;
@@ -114,6 +115,14 @@ export function Bar(props: BarProps) {
           {panel === "files" && props.files && <FilesPanel files={props.files} />}
           {panel === "size" && <SizePanel size={props.size} onSize={props.onSize} />}
           {panel === "connection" && <ConnectionPanel viewing={viewing} />}
+          {panel === "exit" && (
+            <WayOut
+              title={text.view.exit}
+              desktop={desktop}
+              client={props.client}
+              onChanged={() => void props.source.readAll()}
+            />
+          )}
           {panel === "share" && <SharePanel client={props.client} desktop={desktop} viewing={viewing} mode={mode} />}
           {panel === "stop" && <StopPanel desktop={desktop} source={props.source} onDone={backToScreen} />}
         </PanelFrame>
@@ -237,6 +246,7 @@ function toolsOf(props: BarProps, live: boolean, full: boolean, toggle: (panel: 
     tools.push(opens("size", "fit", "Z"));
   }
   if (desktop.state === "running" && !guest) {
+    if (mode === "control" && desktop.proxy !== null) tools.push(opens("exit", "globe", "E"));
     tools.push(opens("share", "share", "L"));
     if (mode === "control") tools.push(opens("stop", "stop", "Q"));
   }

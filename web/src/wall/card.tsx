@@ -11,7 +11,7 @@ import { desktopPath, followLink } from "../route";
 import { desktops, mayControl, who } from "../session";
 import { text } from "../text";
 import { Picture } from "./picture";
-import { WayOut } from "./way-out";
+import { WayOutDialog } from "./way-out";
 
 /** One desktop on the wall. */
 export function Card({ desktop }: { desktop: Desktop }) {
@@ -32,7 +32,7 @@ export function Card({ desktop }: { desktop: Desktop }) {
         <Facts desktop={desktop} />
         {problem && <Notice problem={problem} />}
       </div>
-      {leading && <WayOut desktop={desktop} onClose={() => setLeading(false)} />}
+      {leading && <WayOutDialog desktop={desktop} onClose={() => setLeading(false)} />}
       {removing && (
         <Removal
           desktop={desktop}

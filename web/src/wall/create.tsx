@@ -10,7 +10,7 @@ import { proposeName } from "../names";
 import { desktopPath, go } from "../route";
 import { desktops } from "../session";
 import { text } from "../text";
-import { type Options, useExits, useNames } from "./exits";
+import { type Options, useExits, useNames } from "../exit/exits";
 
 interface Draft {
   name: string;
