@@ -77,6 +77,41 @@ def test_a_shared_link_lets_a_stranger_watch_one_desktop_and_nothing_else(
     expect(again.get_by_role("alert")).not_to_be_empty()
 
 
+def test_an_owner_shares_with_a_user_sees_who_has_what_and_ends_it(oriel: Oriel, open_page: OpenPage) -> None:
+    for name in ("ann", "bob"):
+        oriel.ask("POST", "/users", {"name": name, "role": "user"})
+    tokens = {
+        name: oriel.ask("POST", "/tokens", {"user": name, "name": "page"})["token"]
+        for name in ("ann", "bob")
+    }
+    oriel.ask("POST", "/desktops", {"name": "anns"}, tokens["ann"])
+    oriel.until("anns", "running")
+    owner = open_page("/desktops/anns", token=tokens["ann"])
+    expect(owner.locator(".backdrop.away")).to_be_attached()
+    owner.keyboard.press("Control+Alt+Shift+L")
+    panel = owner.locator(".share")
+    expect(panel.get_by_text("Nobody but you yet.")).to_be_visible()
+    panel.get_by_label("User").fill("nobody-here")
+    panel.get_by_role("button", name="Share with them").click()
+    expect(panel.get_by_text("there is no user 'nobody-here'")).to_be_visible()
+    panel.get_by_label("User").fill("bob")
+    panel.get_by_role("button", name="Share with them").click()
+    expect(panel.get_by_role("listitem").filter(has_text="bob")).to_contain_text("watch")
+    owner.get_by_role("button", name="Make a link").click()
+    expect(panel.get_by_role("listitem").filter(has_text="A link")).to_be_visible()
+
+    other = open_page("/desktops/anns", token=tokens["bob"])
+    expect(other.get_by_text("Live, watching only")).to_be_attached()
+    other.keyboard.press("Control+Alt+Shift+L")
+    expect(other.get_by_text("Only its owner shares this desktop.")).to_be_visible()
+
+    panel.get_by_role("button", name="End bob’s share").click()
+    expect(panel.get_by_role("listitem").filter(has_text="bob")).to_have_count(0)
+    expect(other.get_by_text("Live, watching only")).to_have_count(0)
+    panel.get_by_role("button", name="End this link").click()
+    expect(panel.get_by_text("Nobody but you yet.")).to_be_visible()
+
+
 def test_a_person_with_a_password_comes_in_by_it_and_changes_it(oriel: Oriel, open_page: OpenPage) -> None:
     oriel.ask("POST", "/users", {"name": "berta", "password": "correct horse battery"})
     page = open_page("/", signed_in=False)

@@ -43,6 +43,18 @@ export interface Desktop {
   ready_at: string | null;
   timings: Record<string, number>;
   error: DesktopError | string | null;
+  /** How far whoever looks reaches: "own", "control" or "view". */
+  access?: string;
+}
+
+/** A user a desktop is shared with, or a link that was given away. */
+export interface Share {
+  id: string;
+  kind: "user" | "link";
+  user: string;
+  mode: Mode;
+  created_at: string;
+  expires_at: string | null;
 }
 
 export interface Exit {

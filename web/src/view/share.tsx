@@ -9,6 +9,7 @@ import { Choice, Field } from "../parts/field";
 import { Notice } from "../parts/notice";
 import { text } from "../text";
 import { PeopleList } from "./driving";
+import { Shares } from "./shares";
 import type { Viewing } from "./viewing";
 
 const TTL_S = 3600;
@@ -24,19 +25,29 @@ interface SharePanelProps {
   mode: Mode;
 }
 
-/** Makes a link that lets one other person in. */
+/** Makes a link that lets one other person in; who owns the desktop sees and ends what was given away. */
 export function SharePanel({ client, desktop, viewing, mode: own }: SharePanelProps) {
   const [mode, setMode] = useState<Mode>("view");
   const [made, setMade] = useState<Ticket | null>(null);
+  const [count, setCount] = useState(0);
   const [problem, setProblem] = useState<Problem | null>(null);
   const make = async (): Promise<void> => {
     try {
       setMade(await client.post<Ticket>(`/desktops/${part(desktop.id)}/tickets`, { mode, ttl_s: TTL_S }));
+      setCount(count + 1);
       setProblem(null);
     } catch (error) {
       setProblem(asProblem(error));
     }
   };
+  if (desktop.access === "view" || desktop.access === "control") {
+    return (
+      <section class="share">
+        <PeopleList viewing={viewing} />
+        <p class="panel-help">{text.view.shares.ownersOnly}</p>
+      </section>
+    );
+  }
   return (
     <section class="share">
       <PeopleList viewing={viewing} />
@@ -67,6 +78,7 @@ export function SharePanel({ client, desktop, viewing, mode: own }: SharePanelPr
           {text.view.shareMake}
         </Button>
       )}
+      {desktop.access === "own" && <Shares client={client} desktop={desktop.id} made={count} />}
     </section>
   );
 }

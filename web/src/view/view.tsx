@@ -48,7 +48,9 @@ export function View(props: ViewProps) {
       </div>
     );
   }
-  return <Opened key={desktop.id} desktop={desktop} gone={list !== null && !found} {...props} />;
+  // What was shared to look at is looked at, whatever else one may.
+  const mode = desktop.access === "view" ? "view" : props.mode;
+  return <Opened key={desktop.id} desktop={desktop} gone={list !== null && !found} {...props} mode={mode} />;
 }
 
 function Opened({ desktop, gone, ...props }: ViewProps & { desktop: Desktop; gone: boolean }) {
