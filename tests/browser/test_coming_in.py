@@ -81,8 +81,7 @@ def test_an_owner_shares_with_a_user_sees_who_has_what_and_ends_it(oriel: Oriel,
     for name in ("ann", "bob"):
         oriel.ask("POST", "/users", {"name": name, "role": "user"})
     tokens = {
-        name: oriel.ask("POST", "/tokens", {"user": name, "name": "page"})["token"]
-        for name in ("ann", "bob")
+        name: oriel.ask("POST", "/tokens", {"user": name, "name": "page"})["token"] for name in ("ann", "bob")
     }
     oriel.ask("POST", "/desktops", {"name": "anns"}, tokens["ann"])
     oriel.until("anns", "running")

@@ -7,6 +7,7 @@ HOME/
   images/.cache/                build layers, keyed by hash
   images/.templates/KEY/        a moment that desktops begin at: memory, pages, devices, disk.img …
   firecracker/                  firecracker and jailer, as the operator installed them (optional)
+  backups/                      what scripts/install keeps before an upgrade (root 0700)
   hostd/                        root:oriel 0750
     hostd.sock                  0660; verbs in docs/internals.md
     hostd.json  hostd.log       pid and start time; log
