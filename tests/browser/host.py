@@ -20,6 +20,10 @@ __all__ = ["Host"]
 CONSOLE = "[    0.000000] Linux version 6.12\n[    2.104411] systemd[1]: Reached target basic.target\n"
 
 
+_LACKING = {"works": False, "isolation": "vm", "detail": "no KVM", "hint": "use a host with /dev/kvm"}
+CONTAINERS = {**WORKING, "qemu": _LACKING, "firecracker": _LACKING}
+
+
 class Host:
     """The public methods may be called from the test's own thread."""
 
@@ -27,8 +31,7 @@ class Host:
         self.home = Home(home)
         self._host = FakeHost(self.home)
         self._host.images[0] |= {"created_at": "2026-01-05T10:00:00.000Z", "size_bytes": 1_640_000_000}
-        lacking = {"works": False, "isolation": "vm", "detail": "no KVM", "hint": "use a host with /dev/kvm"}
-        self._host.runtimes = {**WORKING, "qemu": lacking, "firecracker": lacking}
+        self._host.runtimes = dict(CONTAINERS)
         self._behaviour = self._host.behaviour
         self._behaviour.console = CONSOLE
         self._loop = asyncio.new_event_loop()
@@ -62,9 +65,14 @@ class Host:
         """Do nothing out of the ordinary any more."""
         self.name_screens("desktop")
         self._behaviour.failing, self._behaviour.screens_closed = None, False
+        self._host.runtimes = dict(CONTAINERS)
         for gate in self._behaviour.held.values():
             self._call(gate.set)
         self._behaviour.held.clear()
+
+    def work(self, runtime: str) -> None:
+        """This host has that runtime too."""
+        self._host.runtimes[runtime] = WORKING[runtime]
 
     def name_screens(self, name: str) -> None:
         """What the VNC servers of desktops made from now on call themselves."""

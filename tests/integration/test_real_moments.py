@@ -8,11 +8,13 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from bench.soak import run
 
 from oriel.client import Oriel
 from oriel.client.aio.client import AsyncOriel
 from oriel.client.sync.desktop import Desktop
 from oriel.client.verify.chrome import Chrome
+from oriel.host.layout import Home
 from tests.conftest import Server
 from tests.inventory import Inventory
 
@@ -103,9 +105,14 @@ def test_no_two_pages_draw_the_same(server: Server, pair: tuple[Desktop, Desktop
 
 
 def test_the_clock_is_right(server: Server, pair: tuple[Desktop, Desktop]) -> None:
-    before = time.time()
-    inside = float(shell(pair[0], "date +%s.%N"))
-    assert before - 1 <= inside <= time.time() + 1
+    """Right after a pause too, during which its own clock stood still; `bench.instant` tells how exactly."""
+    for moment in ("made", "resumed"):
+        if moment == "resumed":
+            pair[0].pause()
+            pair[0].resume()
+        before = time.time()
+        inside = float(shell(pair[0], "date +%s.%N"))
+        assert before - 1 <= inside <= time.time() + 1, moment
 
 
 def test_what_runs_goes_on_after_a_pause_and_any_request_wakes_it(pair: tuple[Desktop, Desktop]) -> None:
@@ -121,6 +128,14 @@ def test_what_runs_goes_on_after_a_pause_and_any_request_wakes_it(pair: tuple[De
     shell(desktop, f"until [ $(tail -n 1 ~/count) -gt {kept + 3} ]; do sleep 0.1; done; kill $(cat ~/pid)")
     counted = shell(desktop, "cat ~/count").split()
     assert counted == [str(number + 1) for number in range(len(counted))]
+
+
+@pytest.mark.usefixtures("pair")
+def test_nothing_that_was_written_is_lost_by_pausing(server: Server, client: Oriel) -> None:
+    """The short version of bench.soak."""
+    done = run(client, Home(server.home), "qemu", cycles=3, kills=0, seed=7)
+    assert done["faults"] == []
+    assert done["written"] > 0
 
 
 def test_a_rewind_returns_and_a_fork_goes_its_own_way(client: Oriel, pair: tuple[Desktop, Desktop]) -> None:

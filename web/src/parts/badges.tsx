@@ -1,12 +1,14 @@
-import type { Desktop, State } from "../api/types";
+import type { Desktop } from "../api/types";
 import { text } from "../text";
 import { Icon } from "./icons";
 
-export function StateMark({ state }: { state: State }) {
+/** A container is not put aside but frozen, which is less: its mark says so. */
+export function StateMark({ desktop: { state, isolation } }: { desktop: Desktop }) {
+  const word = state === "paused" && isolation === "container" ? "frozen" : state;
   return (
     <span class={`state ${state}`}>
       <span class="state-dot" aria-hidden="true" />
-      {text.state[state]}
+      {text.state[word]}
     </span>
   );
 }

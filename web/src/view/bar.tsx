@@ -147,7 +147,7 @@ function PanelFrame({ children }: { children: ComponentChildren }) {
 
 function ConnectionMark({ viewing, desktop, mode }: { viewing: Viewing; desktop: Desktop; mode: Mode }) {
   const phase = useCell(viewing.phase);
-  if (desktop.state !== "running") return <StateMark state={desktop.state} />;
+  if (desktop.state !== "running") return <StateMark desktop={desktop} />;
   const live = phase.at === "live";
   const words = mode === "view" ? text.view.liveView : text.view.live;
   return (

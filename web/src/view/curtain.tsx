@@ -22,6 +22,8 @@ interface CurtainProps {
   viewing?: Viewing;
   gone: boolean;
   problem: Problem | null;
+  waking?: boolean;
+  onWake?: () => void;
 }
 
 /** What lies over the screen while it is not live: what is going on, and what comes next. */
@@ -39,6 +41,17 @@ export function Curtain(props: CurtainProps) {
   }
   if (!desktop || !viewing) return <Line>{text.view.opening}</Line>;
   const { state } = desktop;
+  if (state === "paused" && props.waking) return <Line>{text.view.waking}</Line>;
+  if (state === "paused") {
+    return (
+      <Sheet guest={guest} title={desktop.isolation === "container" ? text.view.frozen : text.view.paused}>
+        {refusal && <Notice problem={refusal} />}
+        <Button kind="primary" icon="play" onClick={() => props.onWake?.()}>
+          {text.view.wake}
+        </Button>
+      </Sheet>
+    );
+  }
   if (state === "running") return <Connection guest={guest} viewing={viewing} />;
   if (MOVING.has(state)) {
     return (
@@ -73,6 +86,15 @@ function Connection({ guest, viewing }: { guest: boolean; viewing: Viewing }) {
         <Notice problem={phase.problem} />
         <Button icon="again" onClick={() => viewing.tryNow()}>
           {text.view.tryNow}
+        </Button>
+      </Sheet>
+    );
+  }
+  if (phase.at === "paused") {
+    return (
+      <Sheet guest={guest} title={text.view.paused}>
+        <Button kind="primary" icon="play" onClick={() => viewing.tryNow()}>
+          {text.view.wake}
         </Button>
       </Sheet>
     );

@@ -66,12 +66,12 @@ export class Session {
     return session;
   }
 
-  /** Resolves when it has ended, by whatever cause. */
-  ended(): Promise<void> {
-    return new Promise<void>((resolve) => {
-      if (this.socket.readyState >= WebSocket.CLOSING) resolve();
-      this.socket.addEventListener("close", () => resolve());
-    }).then(() => clearInterval(this.timer));
+  /** Resolves when it has ended: with the server's word for why, or "". */
+  ended(): Promise<string> {
+    return new Promise<string>((resolve) => {
+      if (this.socket.readyState >= WebSocket.CLOSING) resolve("");
+      this.socket.addEventListener("close", (event) => resolve(event.reason));
+    }).finally(() => clearInterval(this.timer));
   }
 
   say(type: string, more: Record<string, unknown> = {}): void {

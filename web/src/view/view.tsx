@@ -1,6 +1,6 @@
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Client } from "../api/client";
-import type { Desktop, Mode } from "../api/types";
+import type { Desktop, Mode, State } from "../api/types";
 import { useCell } from "../cell";
 import type { Desktops } from "../desktops";
 import { useStill } from "../parts/still";
@@ -22,6 +22,8 @@ export interface ViewProps {
   /** Without an account there is no wall to go back to, and nothing to start or stop. */
   guest: boolean;
 }
+
+const ASLEEP: ReadonlySet<State> = new Set(["pausing", "paused", "resuming"]);
 
 /** One desktop, edge to edge. */
 export function View(props: ViewProps) {
@@ -57,6 +59,8 @@ function Opened({ desktop, gone, ...props }: ViewProps & { desktop: Desktop; gon
   const { client, mode } = props;
   const holder = useRef<HTMLDivElement>(null);
   const [viewing, setViewing] = useState<Viewing | null>(null);
+  // Whoever opens one that is put aside wakes it; one that is put aside while it is open waits to be asked.
+  const [waking, setWaking] = useState(ASLEEP.has(desktop.state));
   const running = desktop.state === "running" && !gone;
   useEffect(() => {
     if (!holder.current) return;
@@ -75,14 +79,17 @@ function Opened({ desktop, gone, ...props }: ViewProps & { desktop: Desktop; gon
   }, [client, desktop.id, mode]);
   useClipboardInStep(viewing, mode === "control");
   useEffect(() => {
-    if (running) void viewing?.connect();
+    if (running) setWaking(false);
+    if (running || (waking && !gone)) void viewing?.connect();
     else viewing?.close();
-  }, [viewing, running]);
+  }, [viewing, running, waking, gone]);
   return (
     <div class="view" data-desktop={desktop.name}>
       {viewing && <Backdrop client={client} desktop={desktop} viewing={viewing} />}
       <div class="view-screen" ref={holder} role="application" aria-label={text.view.screen(desktop.name)} />
-      {viewing && <Over desktop={desktop} gone={gone} viewing={viewing} {...props} />}
+      {viewing && (
+        <Over desktop={desktop} gone={gone} viewing={viewing} waking={waking} onWake={() => setWaking(true)} {...props} />
+      )}
     </div>
   );
 }
@@ -128,6 +135,8 @@ interface OverProps {
   desktop: Desktop;
   gone: boolean;
   viewing: Viewing;
+  waking: boolean;
+  onWake: () => void;
 }
 
 /** What is seen until the first real picture: the last frame, or the latest still. */

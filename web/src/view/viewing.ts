@@ -15,9 +15,13 @@ export type Phase =
   | { at: "lost"; attempt: number; retryAt: number | null }
   /** The server will not let us in; trying again by itself would change nothing. */
   | { at: "refused"; problem: Problem }
+  /** It was put aside. To come back by itself would wake it again. */
+  | { at: "paused" }
   | { at: "closed" };
 
 const FIGURES_MS = 1000;
+/** The server's word when it closes what is open because the desktop is paused. */
+const PAUSED = "paused";
 
 /** Keeps a desktop open: a session with a fresh ticket for every try, and a screen on the best rung there is. */
 export class Viewing {
@@ -61,6 +65,10 @@ export class Viewing {
         this.close();
         return this.phase.set({ at: "refused", problem: outcome });
       }
+      if (outcome === PAUSED) {
+        this.close();
+        return this.phase.set({ at: "paused" });
+      }
       attempt = outcome === "was open" ? 1 : attempt + 1;
       await this.waitForTurn(attempt, signal);
       if (signal.aborted) return;
@@ -77,7 +85,7 @@ export class Viewing {
   }
 
   tryNow(): void {
-    if (this.phase.value.at === "refused") void this.connect();
+    if (this.phase.value.at === "refused" || this.phase.value.at === "paused") void this.connect();
     this.wake();
     this.ladder?.wake();
   }
@@ -103,7 +111,7 @@ export class Viewing {
   }
 
   /** One session, from its ticket to its end. */
-  private async once(signal: AbortSignal): Promise<"was open" | Problem> {
+  private async once(signal: AbortSignal): Promise<"was open" | typeof PAUSED | Problem> {
     const session = await Session.open(this.client, this.desktopId, this.mode, signal);
     const over = new AbortController();
     signal.addEventListener("abort", () => over.abort());
@@ -130,7 +138,8 @@ export class Viewing {
     this.ladder = ladder;
     const unwatch = ladder.tries.watch(() => this.tries.set(ladder.tries.value));
     const running = ladder.run(this.pin.value).catch(failure);
-    const outcome = await Promise.race([session.ended().then(() => "was open" as const), running]);
+    const ended = session.ended().then((why) => (why === PAUSED ? PAUSED : ("was open" as const)));
+    const outcome = await Promise.race([ended, running]);
     const last = this.screen.value?.frame();
     if (last && !signal.aborted) this.lastFrame.set(last);
     unwatch();
@@ -141,7 +150,7 @@ export class Viewing {
       this.screen.set(null);
       this.session.set(null);
     }
-    return outcome instanceof Problem ? outcome : "was open";
+    return outcome instanceof Problem || outcome === PAUSED ? outcome : "was open";
   }
 
   /** What is on the desktop's clipboard, all of it: the API carries every character. */

@@ -26,7 +26,7 @@ export function Card({ desktop }: { desktop: Desktop }) {
           <a class="card-open" href={desktopPath(desktop.name)} onClick={followLink}>
             {desktop.name}
           </a>
-          <StateMark state={desktop.state} />
+          <StateMark desktop={desktop} />
           <CardMenu desktop={desktop} onRemove={() => setRemoving(true)} onWayOut={() => setLeading(true)} />
         </div>
         <Facts desktop={desktop} />
@@ -95,7 +95,7 @@ function CardMenu({ desktop, onRemove, onWayOut }: CardMenuProps) {
             )}
             {state === "running" && (
               <MenuItem icon="pause" onClick={item(() => void desktops.pause(desktop))}>
-                {text.verbs.pause}
+                {desktop.isolation === "container" ? text.verbs.freeze : text.verbs.pause}
               </MenuItem>
             )}
             {state === "paused" && (
