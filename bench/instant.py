@@ -12,6 +12,7 @@ after the pool was full again. `--at-once N`: N creates at the same time, from t
 from __future__ import annotations
 
 import argparse
+import asyncio
 import secrets
 import sys
 import time
@@ -21,10 +22,13 @@ from typing import Any, TypeVar
 
 from bench.report import percentiles, publish
 from bench.server import serving
-from oriel.client import Oriel
+from oriel.client import AsyncOriel, Oriel
+from oriel.client.sync.desktop import Desktop
+from oriel.client.verify.chrome import Chrome
 
 T = TypeVar("T")
 RIVAL, TEMPLATE = "qemu", "qemu from a template"
+CLOCK_QUESTIONS = 40
 POOL_S = 300.0  # for the pool to fill, on a busy host
 
 
@@ -41,9 +45,11 @@ def measure(client: Oriel, runtime: str, runs: int) -> tuple[list[float], list[d
     return seconds, steps
 
 
-def measure_moments(client: Oriel, runs: int) -> dict[str, list[float]]:
-    """Seconds of each verb as the caller sees them, on one running desktop after the other."""
+def measure_moments(client: Oriel, runs: int) -> tuple[dict[str, list[float]], list[float]]:
+    """Seconds of each verb as the caller sees them, on one running desktop after the other; and by how many
+    ms the desktop's clock was off, after a create and after a resume."""
     seconds: dict[str, list[float]] = {}
+    clock: list[float] = []
 
     def timed(verb: str, work: Callable[[], T]) -> T:
         began = time.monotonic()
@@ -53,14 +59,35 @@ def measure_moments(client: Oriel, runs: int) -> dict[str, list[float]]:
 
     for _ in range(runs):
         desktop = client.desktops.create(f"bench-{secrets.token_hex(3)}", runtime="qemu", proxy="none")
+        clock.append(asyncio.run(clock_off_ms(client, desktop)))
         timed("pause", desktop.pause)
         timed("resume", desktop.resume)
+        clock.append(asyncio.run(clock_off_ms(client, desktop)))
         timed("snapshot", lambda: desktop.snapshot("before"))  # noqa: B023 - called at once
         timed("rewind", lambda: desktop.rewind("before"))  # noqa: B023
         fork = timed("fork", lambda: desktop.fork(f"bench-{secrets.token_hex(3)}"))  # noqa: B023
         for made in (fork, desktop):
             made.delete()
-    return seconds
+    return seconds, clock
+
+
+async def clock_off_ms(client: Oriel, desktop: Desktop) -> float:
+    """How far a desktop's clock is from ours, as a page in it tells: of many questions the one that was
+    answered soonest is off by half of that time at most."""
+    async with (
+        AsyncOriel(client.access.url, client.access.token) as oriel,
+        await (await oriel.desktop(desktop.info.id)).cdp() as socket,
+    ):
+        chrome = Chrome(socket)
+        session = (await chrome.attach_pages())[0]
+        best = (float("inf"), 0.0)
+        for _ in range(CLOCK_QUESTIONS):
+            asked = time.time()
+            said = await chrome.call("Runtime.evaluate", {"expression": "Date.now()"}, session=session)
+            answered = time.time()
+            off = said["result"]["value"] - (asked + answered) / 2 * 1000
+            best = min(best, (answered - asked, off), key=lambda one: one[0])
+    return abs(best[1])
 
 
 def measure_pool(client: Oriel, runtime: str, runs: int) -> tuple[list[float], list[dict[str, float]]]:
@@ -108,6 +135,7 @@ def main() -> None:
     parser.add_argument("--cold-runs", type=int, default=None, help="cold boots instead of a third of --runs")
     options = parser.parse_args()
     figures: dict[str, Any] = {}
+    clock: list[float] = []
     with serving() as client:
         for template in client.templates.list():
             client.templates.delete(template["id"])  # or the rival would begin there
@@ -123,8 +151,9 @@ def main() -> None:
         if options.moments:
             seconds, steps = measure(client, "qemu", options.runs)
             figures[TEMPLATE] = percentiles(seconds) | {"steps": steps}
-            for verb, took in measure_moments(client, max(1, options.runs // 2)).items():
-                figures[verb] = percentiles(took)
+            verbs, clock = measure_moments(client, max(1, options.runs // 2))
+            figures |= {verb: percentiles(took) for verb, took in verbs.items()}
+            print(f"the clock was off by at most {max(clock):.1f} ms", file=sys.stderr)
         if options.at_once:
             figures[f"{options.at_once} at once"] = percentiles(
                 measure_at_once(client, "qemu", options.at_once)
@@ -139,6 +168,7 @@ def main() -> None:
         "figure": "create to ready, seconds",
         "ours": figures,
         "rival": {"name": "cold boot in QEMU", **figures[RIVAL]},
+        "clock_off_ms": percentiles(clock, 1) if clock else None,
         "ratio": {name: round(rival / figure["p50"], 2) for name, figure in figures.items()},
     }
     rows = [

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from oriel.host.accounts import oriel_account
+from oriel.host.capacity import limits
 from oriel.host.checks import Check
 from oriel.host.hardening import advice
 from oriel.host.layout import Home
@@ -57,7 +58,15 @@ async def examine(home: Home) -> list[Check]:
             checks.append(Check(name, True, fatal, await probe()))
         except OrielError as error:
             checks.append(Check(name, False, fatal, error.message, hint))
-    return checks + advice()
+    return checks + await asyncio.to_thread(_capacity, home) + advice()
+
+
+def _capacity(home: Home) -> list[Check]:
+    """Only root may look into the processes of desktops, and write where they will be."""
+    try:
+        return limits(home)
+    except (OSError, OrielError) as error:
+        return [Check("capacity.measured", False, False, f"could not be measured: {error}", "be root")]
 
 
 def _root() -> Check:
