@@ -1,4 +1,4 @@
-"""One peer connection with one viewer: coded pictures or sound out, data channels both ways."""
+"""One peer with one viewer: coded pictures and sound out, its voice in, data channels both ways."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from agent.media.gstreamer import GLib, Gst, GstSdp, GstWebRTC, run, watch_error
 
 __all__ = ["CHANNELS", "Feedback", "Hooks", "Peer", "pipeline_text"]
 
-PAYLOAD_TYPE = 96
+PAYLOAD_TYPE, SOUND_TYPE = 96, 97
 MTU = 1200
 CHANNELS = {
     "input": "options,ordered=(boolean)true",
@@ -24,37 +24,46 @@ _PAYLOADERS = {
         "rtph264pay config-interval=-1 aggregate-mode=zero-latency",
     ),
     "vp8": ("video/x-vp8", "rtpvp8pay picture-id-mode=15-bit"),
-    "opus": ("audio/x-opus,channel-mapping-family=0,channels=2,rate=48000", "rtpopuspay"),
 }  # fmt: skip
 _RTP = {
     "h264": "application/x-rtp,media=video,encoding-name=H264,clock-rate=90000",
     "vp8": "application/x-rtp,media=video,encoding-name=VP8,clock-rate=90000",
-    "opus": "application/x-rtp,media=audio,encoding-name=OPUS,clock-rate=48000,encoding-params=(string)2",
 }
+_SOUND = (
+    "application/x-rtp,media=audio,encoding-name=OPUS,clock-rate=48000,encoding-params=(string)2"
+    f",payload={SOUND_TYPE}"
+)
+# What a viewer says becomes the desktop's microphone (guest/rootfs/etc/pulse/oriel.pa).
+_VOICE = "rtpopusdepay ! opusdec ! pulsesink device=voice sync=false async=false buffer-time=100000"
 # Only in the offer: what the payloader finds in the coded pictures is written otherwise, and means the same.
+_STEREO = ",minptime=(string)10,sprop-stereo=(string)1"
 _OFFERED = {"h264": ",packetization-mode=(string)1,profile-level-id=(string)42e02a"}
 
 
 _EXTENSIONS = {1: PLAYOUT_DELAY, 2: TRANSPORT_FEEDBACK}
 
 
-def pipeline_text(codec: str) -> str:
-    """The pipeline from coded frames to the viewer, as gst-launch-1.0 would take it."""
+def pipeline_text(codec: str, *, sound: bool) -> str:
+    """The pipeline from coded frames and sound to the viewer, as gst-launch-1.0 would take it."""
     coded, payloader = _PAYLOADERS[codec]
+    audio = (
+        " appsrc name=sound is-live=true format=time block=false max-buffers=0 max-bytes=0 max-time=0"
+        " caps=audio/x-opus,channel-mapping-family=0,channels=2,rate=48000"
+        f" ! rtpopuspay pt={SOUND_TYPE} mtu={MTU} ! {_SOUND} ! peer."
+    )
     return (
         "webrtcbin name=peer bundle-policy=max-bundle latency=0 "
         "appsrc name=coded is-live=true format=time block=false max-buffers=0 max-bytes=0 max-time=0"
         f" caps={coded}"
         f" ! {payloader} name=payloader pt={PAYLOAD_TYPE} mtu={MTU} timestamp-offset=0"
         f" ! {_RTP[codec]},payload={PAYLOAD_TYPE} ! peer."
+        f"{audio if sound else ''}"
     )
 
 
 def offered_caps(codec: str) -> str:
     """What the viewer is offered, as caps."""
-    extensions = (
-        "" if codec == "opus" else "".join(f",extmap-{n}=(string){uri}" for n, uri in _EXTENSIONS.items())
-    )
+    extensions = "".join(f",extmap-{n}=(string){uri}" for n, uri in _EXTENSIONS.items())
     return f"{_RTP[codec]},payload={PAYLOAD_TYPE}{_OFFERED.get(codec, '')}{extensions}"
 
 
@@ -84,31 +93,38 @@ class Hooks(Protocol):
 
     def failed(self, peer: Peer, why: str) -> None: ...
 
+    def may_speak(self, peer: Peer) -> bool: ...
+
 
 class Peer:
     """Made with its pipeline running; `offered` follows."""
 
-    def __init__(self, codec: str, hooks: Hooks, *, channels: bool) -> None:
+    def __init__(self, codec: str, hooks: Hooks, *, sound: bool) -> None:
         self.codec = codec
         self._hooks = hooks
         self._channels: dict[str, Any] = {}
-        self._pipeline = Gst.parse_launch(pipeline_text(codec))
+        self._pipeline = Gst.parse_launch(pipeline_text(codec, sound=sound))
         self._bin = self._pipeline.get_by_name("peer")
         self._source = self._pipeline.get_by_name("coded")
+        self._sound = self._pipeline.get_by_name("sound")
         payloader = self._pipeline.get_by_name("payloader")
-        if codec != "opus":
-            self._extend(payloader)
-            payloader.get_static_pad("src").add_probe(Gst.PadProbeType.EVENT_UPSTREAM, self._upstream)
+        self._extend(payloader)
+        payloader.get_static_pad("src").add_probe(Gst.PadProbeType.EVENT_UPSTREAM, self._upstream)
         transceiver = self._bin.emit("get-transceiver", 0)
         transceiver.set_property("do-nack", True)
         transceiver.set_property("direction", GstWebRTC.WebRTCRTPTransceiverDirection.SENDONLY)
         transceiver.set_property("codec-preferences", Gst.Caps.from_string(offered_caps(codec)))
+        if sound:
+            # Both ways from the beginning: a microphone that is allowed later needs no new offer.
+            both = self._bin.emit("get-transceiver", 1)
+            both.set_property("direction", GstWebRTC.WebRTCRTPTransceiverDirection.SENDRECV)
+            both.set_property("codec-preferences", Gst.Caps.from_string(_SOUND + _STEREO))
+            self._bin.connect("pad-added", self._heard)
         self._bin.connect("notify::connection-state", self._state)
         watch_errors(self._pipeline, lambda why: hooks.failed(self, why))
         self._pipeline.set_state(Gst.State.READY)
-        if channels:
-            for label, options in CHANNELS.items():
-                self._add_channel(label, options)
+        for label, options in CHANNELS.items():
+            self._add_channel(label, options)
         run(self._pipeline)
         self._bin.emit("create-offer", None, Gst.Promise.new_with_change_func(self._offered))
 
@@ -129,6 +145,11 @@ class Peer:
     def send(self, buffer: Any) -> None:
         """A coded frame with its time."""
         self._source.emit("push-buffer", buffer)
+
+    def play(self, buffer: Any) -> None:
+        """A coded piece of sound with its time."""
+        if self._sound is not None:
+            self._sound.emit("push-buffer", buffer)
 
     def answer(self, sdp: str) -> None:
         """Take the viewer's answer. Nonsense in it makes the peer fail, not us."""
@@ -188,6 +209,19 @@ class Peer:
             self._hooks.wants_key(self)
             return Gst.PadProbeReturn.DROP
         return Gst.PadProbeReturn.OK
+
+    def _heard(self, _bin: Any, pad: Any) -> None:
+        """The viewer's voice: into the desktop's microphone, as long as it drives."""
+        if pad.get_direction() != Gst.PadDirection.SRC:
+            return
+        voice = Gst.parse_bin_from_description(_VOICE, True)
+        self._pipeline.add(voice)
+        voice.sync_state_with_parent()
+        pad.add_probe(Gst.PadProbeType.BUFFER, self._spoken)
+        pad.link(voice.get_static_pad("sink"))
+
+    def _spoken(self, *_: Any) -> Any:
+        return Gst.PadProbeReturn.OK if self._hooks.may_speak(self) else Gst.PadProbeReturn.DROP
 
     def _state(self, *_: Any) -> None:
         state = self._bin.get_property("connection-state")

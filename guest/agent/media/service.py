@@ -12,6 +12,7 @@ from agent.display import Display
 from agent.input import Input
 from agent.media.exchange import Exchange
 from agent.media.session import Session, Shared
+from agent.media.sound import Sound
 from agent.media.stream import Stream
 from oriel.model import wire
 from oriel.model.errors import OrielError
@@ -30,7 +31,7 @@ async def serve(listener: socket.socket) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     hands = Display(DISPLAY)
-    shared = Shared(Stream(Display(DISPLAY)), hands, Input(hands), Exchange(Display(DISPLAY)))
+    shared = Shared(Stream(Display(DISPLAY)), hands, Input(hands), Exchange(Display(DISPLAY)), Sound())
     sessions: set[asyncio.Task[None]] = set()
     leaving = loop.call_later(IDLE_S, stop.set)
 

@@ -17,6 +17,7 @@ from agent.media.exchange import MOST_BYTES, Exchange, Incoming
 from agent.media.hands import Hands
 from agent.media.peer import Peer
 from agent.media.rate import Rate, Report
+from agent.media.sound import Sound
 from agent.media.stream import Stream
 from oriel.model import wire
 from oriel.model.errors import OrielError
@@ -38,6 +39,7 @@ class Shared:
     hands: Display
     input: Input
     exchange: Exchange
+    sound: Sound
 
 
 class Session:
@@ -50,6 +52,7 @@ class Session:
         self._loop = asyncio.get_running_loop()
         self._hands = Hands(shared.hands, shared.input, lambda number: stream.echo(self, number))
         self._exchange = exchange
+        self._sound = shared.sound
         self._incoming: Incoming | None = None
         self._rate = Rate()
         self._sampling: asyncio.TimerHandle | None = None
@@ -97,6 +100,7 @@ class Session:
         wanted = args.texts("codecs", default=list(CODECS))
         self._control = args.flag("control") if args.has("control") else self._control
         self._close_peers()
+        sound = args.flag("audio")
         codec = next((codec for codec in wanted if codec in CODECS), "")
         if not codec:
             hint = f"it streams {' and '.join(CODECS)}"
@@ -104,7 +108,9 @@ class Session:
                        "message": "the viewer decodes nothing that this desktop encodes"})  # fmt: skip
             return
         self.codec = codec
-        self._video = Peer(codec, self, channels=True)
+        self._video = Peer(codec, self, sound=sound)
+        if sound:
+            self._sound.listen(self._video.play)
 
     def _say(self, message: Mapping[str, Any]) -> None:
         if not self._writer.is_closing():
@@ -119,6 +125,7 @@ class Session:
             if timer is not None:
                 timer.cancel()
         if self._video is not None:
+            self._sound.unlisten(self._video.play)
             self._loop.run_in_executor(None, self._video.close)
             self._video = None
         self._open.clear()
@@ -137,6 +144,9 @@ class Session:
 
     def said(self, peer: Peer, label: str, message: str | bytes) -> None:
         self._loop.call_soon_threadsafe(self._hear, peer, label, message)
+
+    def may_speak(self, peer: Peer) -> bool:
+        return self._control and peer is self._video
 
     def wants_key(self, peer: Peer) -> None:
         if peer is self._video:

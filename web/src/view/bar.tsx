@@ -15,10 +15,12 @@ import { ClipboardPanel } from "./clipboard";
 import { ConnectionPanel, latencyOf } from "./connection";
 import { type Files, FilesPanel, useDrop } from "./files";
 import type { Size } from "./size";
+import { keep } from "./keep";
 import { KeysPanel } from "./keys";
 import { SharePanel } from "./share";
 import { enterFullscreen, leaveFullscreen, useFullscreen } from "./fullscreen";
 import { useShortcuts, withShortcut } from "./shortcuts";
+import { type Panel, type Tool, useRecording, useSounding, VoicePanel } from "./tools";
 import type { Viewing } from "./viewing";
 
 interface BarProps {
@@ -34,17 +36,6 @@ interface BarProps {
   files: Files | null;
 }
 
-type Panel = "keys" | "clipboard" | "files" | "size" | "connection" | "exit" | "share" | "stop";
-
-interface Tool {
-  id: string;
-  icon: IconName;
-  label: string;
-  /** The letter of its shortcut. */
-  letter: string;
-  act: () => void;
-  panel?: Panel;
-}
 
 const LINGER_MS = 1600;
 
@@ -65,7 +56,9 @@ export function Bar(props: BarProps) {
     shown.show();
     setPanel(wanted);
   };
-  const tools = toolsOf(props, live, full, toggle);
+  const sounding = useSounding(viewing, live, mode, () => toggle("voice"));
+  const recording = useRecording(viewing, desktop.name);
+  const tools = toolsOf(props, live, full, toggle, [...sounding, ...recording]);
   const dropping = useDrop(live ? props.files : null, () => {
     shown.show();
     setPanel("files");
@@ -103,6 +96,7 @@ export function Bar(props: BarProps) {
             icon={tool.icon}
             label={withShortcut(tool.label, tool.letter)}
             {...(tool.panel && { expanded: panel === tool.panel })}
+            {...(tool.pressed !== undefined && { pressed: tool.pressed })}
             onClick={tool.act}
           />
         ))}
@@ -124,6 +118,7 @@ export function Bar(props: BarProps) {
             />
           )}
           {panel === "share" && <SharePanel client={props.client} desktop={desktop} viewing={viewing} mode={mode} />}
+          {panel === "voice" && <VoicePanel viewing={viewing} />}
           {panel === "stop" && <StopPanel desktop={desktop} source={props.source} onDone={backToScreen} />}
         </PanelFrame>
       )}
@@ -225,8 +220,8 @@ function StopPanel({ desktop, source, onDone }: StopPanelProps) {
 }
 
 /** What can be done now. Without a live screen, only what needs none. */
-function toolsOf(props: BarProps, live: boolean, full: boolean, toggle: (panel: Panel) => void): Tool[] {
-  const { desktop, viewing, guest, mode } = props;
+function toolsOf(props: BarProps, live: boolean, full: boolean, toggle: (panel: Panel) => void, media: Tool[]): Tool[] {
+  const { desktop, viewing, guest, mode, source } = props;
   const words = text.view;
   const opens = (panel: Panel, icon: IconName, letter: string): Tool => ({
     id: panel,
@@ -242,13 +237,18 @@ function toolsOf(props: BarProps, live: boolean, full: boolean, toggle: (panel: 
     const shoot = (): void => void save(viewing, desktop.name);
     tools.push(opens("clipboard", "clipboard", "C"));
     tools.push({ id: "picture", icon: "camera", label: words.screenshot, letter: "S", act: shoot });
+    tools.push(...media);
     if (props.files) tools.push(opens("files", "folder", "U"));
     tools.push(opens("size", "fit", "Z"));
   }
   if (desktop.state === "running" && !guest) {
     if (mode === "control" && desktop.proxy !== null) tools.push(opens("exit", "globe", "E"));
     tools.push(opens("share", "share", "L"));
-    if (mode === "control") tools.push(opens("stop", "stop", "Q"));
+    if (mode === "control") {
+      const pause = (): void => void source.pause(desktop);
+      tools.push({ id: "pause", icon: "pause", label: words.pause, letter: "P", act: pause });
+      tools.push(opens("stop", "stop", "Q"));
+    }
   }
   const turn = (): void => void (full ? leaveFullscreen() : enterFullscreen());
   const label = full ? words.leaveFullscreen : words.fullscreen;
@@ -292,11 +292,5 @@ function useReveal(live: boolean, held: boolean) {
 
 async function save(viewing: Viewing, name: string): Promise<void> {
   const picture = await viewing.screen.value?.picture();
-  if (!picture) return;
-  const anchor = document.createElement("a");
-  anchor.href = URL.createObjectURL(picture);
-  anchor.download = `${name} ${new Date().toISOString().slice(0, 19).replaceAll(":", "-")}.png`;
-  anchor.click();
-  // The download has its own reference by the next turn.
-  setTimeout(() => URL.revokeObjectURL(anchor.href));
+  if (picture) keep(picture, name);
 }

@@ -114,6 +114,13 @@ export class Ladder {
           this.rtcLive.set(true);
           this.show(screen);
         },
+        onStall: () => {
+          note("ended");
+          this.live.delete(screen);
+          this.rtcLive.set(false);
+          this.late.set(true);
+          this.lost(screen, screen.frame(), 1, null);
+        },
         onEnd: ended,
         onClipboard: this.events.onClipboard,
       }, transport, true);
@@ -179,6 +186,7 @@ export class Ladder {
           note("live");
           if (!this.rtcLive.value) this.show(screen);
         },
+        onStall: () => {},
         onEnd: ended,
         onClipboard: this.events.onClipboard,
       });

@@ -6,12 +6,16 @@ import type { Rung, Session } from "./session";
 
 const CODECS = ["h264", "vp8"];
 const PING_MS = 1000;
-// Without an answer for so long the path is dead, whatever ICE still hopes.
+// Without an answer for so long nothing passes on the path: another is looked for, while this one may come back.
 const SILENCE_MS = 2500;
+// And after so long it is given up.
+const PATIENCE_MS = 15_000;
 const FRAMES_KEPT = 120;
 const MOST_CURSOR = 256;
 // A frame so long after an input was not drawn because of it: a key that changes nothing has no latency.
 const MOST_GUEST_MS = 250;
+
+const GESTURES = ["pointerdown", "keydown"] as const;
 
 export type Transport = "any" | "udp" | "tcp";
 
@@ -36,10 +40,12 @@ export class RtcScreen implements Screen {
   private echoes: { rtp: number; since: number }[] = [];
   private size = { width: 1280, height: 720 };
   private stats: Message | null = null;
+  private voice: MediaStreamTrack | null = null;
   private granted = false;
   private allowed = false;
   private pictured = false;
   private ended = false;
+  private stalled = false;
   private beating = 0;
   private pings = 0;
   private pongAt = 0;
@@ -51,13 +57,14 @@ export class RtcScreen implements Screen {
     private readonly session: Session,
     holder: HTMLElement,
     private readonly events: ScreenEvents,
-    transport: Transport,
+    private readonly transport: Transport,
     audio: boolean,
   ) {
     this.onClipboard = events.onClipboard;
     Object.assign(this.video, { className: "remote", muted: true, autoplay: true, playsInline: true, tabIndex: 0 });
     this.video.hidden = true;
-    holder.append(this.video);
+    this.sound.className = "remote";
+    holder.append(this.video, this.sound);
     this.hands = new Hands(this.video, {
       reliable: (message) => this.tell("input", message),
       lossy: (message) => this.tell("pointer", message),
@@ -68,6 +75,7 @@ export class RtcScreen implements Screen {
     session.say("hello", { version: 1, codecs: CODECS, transport, audio });
     this.video.requestVideoFrameCallback((now, frame) => this.framed(now, frame));
     document.addEventListener("visibilitychange", this.onVisible);
+    for (const kind of GESTURES) document.addEventListener(kind, this.unlock, true);
   }
 
   set drives(on: boolean) {
@@ -87,9 +95,36 @@ export class RtcScreen implements Screen {
     this.video.classList.toggle("actual", !on);
   }
 
+  get muted(): boolean {
+    return this.sound.muted;
+  }
+
   set muted(on: boolean) {
     this.sound.muted = on;
+    if (!on) this.unlock();
   }
+
+  /** The way for a voice is there from the beginning: nothing has to be negotiated. */
+  speak(voice: MediaStreamTrack | null): boolean {
+    this.voice = voice;
+    for (const one of this.audio()) void one.sender.replaceTrack(voice).catch(notAllowed);
+    return true;
+  }
+
+  stream(): MediaStream | null {
+    const tracks = [...(this.peers.get("video")?.getReceivers() ?? [])].map((one) => one.track);
+    return this.pictured ? new MediaStream(tracks) : null;
+  }
+
+  private audio(): RTCRtpTransceiver[] {
+    const all = this.peers.get("video")?.getTransceivers() ?? [];
+    return all.filter((one) => one.receiver.track.kind === "audio");
+  }
+
+  /** Browsers let a page be heard only once something was pressed in it. */
+  private readonly unlock = (): void => {
+    if (this.sound.paused && this.sound.srcObject) void this.sound.play().catch(notAllowed);
+  };
 
   focus(): void {
     this.video.focus({ preventScroll: true });
@@ -148,6 +183,7 @@ export class RtcScreen implements Screen {
     this.hands.end();
     clearInterval(this.beating);
     document.removeEventListener("visibilitychange", this.onVisible);
+    for (const kind of GESTURES) document.removeEventListener(kind, this.unlock, true);
     this.session.say("close");
     for (const peer of this.peers.values()) peer.close();
     this.video.remove();
@@ -171,7 +207,10 @@ export class RtcScreen implements Screen {
     if (!peer) return;
     try {
       await peer.setRemoteDescription({ type: "offer", sdp: message["sdp"] });
-      await peer.setLocalDescription(await peer.createAnswer());
+      for (const one of this.audio()) one.direction = "sendrecv";
+      this.speak(this.voice);
+      const answer = await peer.createAnswer();
+      await peer.setLocalDescription({ type: "answer", sdp: inStereo(answer.sdp ?? "") });
       this.session.say("answer", { peer: name, sdp: peer.localDescription?.sdp });
     } catch (error) {
       // What the desktop offers is nothing this browser can take, or the peer was closed meanwhile.
@@ -187,7 +226,9 @@ export class RtcScreen implements Screen {
     peer.addEventListener("track", (event) => this.receive(event));
     peer.addEventListener("datachannel", ({ channel }) => this.open(channel));
     peer.addEventListener("connectionstatechange", () => {
-      if (name === "video" && peer.connectionState === "failed") this.end();
+      if (name !== "video") return;
+      if (peer.connectionState === "failed") this.end();
+      else if (peer.connectionState === "connected") this.heard();
     });
     return peer;
   }
@@ -198,7 +239,8 @@ export class RtcScreen implements Screen {
     if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = 0;
     if ("playoutDelayHint" in receiver) receiver.playoutDelayHint = 0;
     const element = event.track.kind === "audio" ? this.sound : this.video;
-    element.srcObject = event.streams[0] ?? new MediaStream([event.track]);
+    // Each alone: what is in one stream is shown in step, and the picture would wait for the sound.
+    element.srcObject = new MediaStream([event.track]);
     void element.play().catch(notAllowed);
   }
 
@@ -212,9 +254,27 @@ export class RtcScreen implements Screen {
   }
 
   private beat(): void {
-    if (performance.now() - this.pongAt > SILENCE_MS && !document.hidden) return this.end();
+    const silence = performance.now() - this.pongAt;
+    if (silence > PATIENCE_MS && !document.hidden) return this.end();
+    if (silence > SILENCE_MS && !document.hidden) this.stall();
     this.pingAt.set(++this.pings, performance.now());
     this.tell("desk", { type: "ping", id: this.pings });
+  }
+
+  /** ICE looks for another path, by UDP or TCP, for the same stream: nothing of it is lost. */
+  private stall(): void {
+    if (this.stalled || !this.pictured) return;
+    this.stalled = true;
+    this.restart(this.transport);
+    this.events.onStall();
+  }
+
+  private heard(): void {
+    this.pongAt = performance.now();
+    if (!this.stalled) return;
+    this.stalled = false;
+    this.tell("desk", { type: "keyframe" });
+    this.events.onPicture();
   }
 
   private tell(label: string, message: object): void {
@@ -224,7 +284,7 @@ export class RtcScreen implements Screen {
 
   /** What comes from the guest is looked at field by field: nobody else has. */
   private heardOver(label: string, data: unknown): void {
-    this.pongAt = performance.now();
+    this.heard();
     const message = parse(data);
     if (!message || label !== "desk") return;
     if (message.type === "pong") this.pong(Number(message["id"]));
@@ -274,6 +334,7 @@ export class RtcScreen implements Screen {
   private framed(now: number, frame: VideoFrameCallbackMetadata): void {
     if (this.ended) return;
     this.video.requestVideoFrameCallback((next, one) => this.framed(next, one));
+    if (this.stalled) this.heard();
     if (!this.pictured) {
       this.pictured = true;
       this.video.hidden = false;
@@ -309,7 +370,13 @@ export class RtcScreen implements Screen {
   }
 }
 
-/** A browser plays sound only once something was pressed; the button of the bar is there for that. */
+/** The browser decodes in stereo only what it says it takes so (RFC 7587, 7). */
+const inStereo = (sdp: string): string => {
+  const opus = /a=rtpmap:(\d+) opus\/48000\/2/i.exec(sdp)?.[1];
+  return opus ? sdp.replace(new RegExp(`(a=fmtp:${opus} [^\r\n]*)`), "$1;stereo=1") : sdp;
+};
+
+/** A browser plays sound only once something was pressed: then it is tried again. */
 function notAllowed(error: unknown): void {
   if (!(error instanceof DOMException)) throw error;
 }

@@ -13,6 +13,12 @@ export interface Screen {
   /** Press and release keys: all down in order, then up in reverse. */
   press(chord: readonly Key[]): void;
   hold(key: Key, down: boolean): void;
+  /** Whether what the desktop plays is not to be heard here. */
+  muted: boolean;
+  /** From now on this is the desktop's microphone, null: nothing; false if this rung carries no sound. */
+  speak(voice: MediaStreamTrack | null): boolean;
+  /** What is seen and heard, for as long as this screen lasts; null before the first picture. */
+  stream(): MediaStream | null;
   /** Put text on the desktop's clipboard; false if this rung cannot carry it. */
   paste(text: string): boolean;
   picture(): Promise<Blob | null>;
@@ -23,8 +29,10 @@ export interface Screen {
 }
 
 export interface ScreenEvents {
-  /** The first real picture is painted. */
+  /** The first real picture is painted, or the screen is back after it had stalled. */
   onPicture(): void;
+  /** Nothing comes any more. It may come back by itself; whatever is shown meanwhile is another's. */
+  onStall(): void;
   /** The desktop's clipboard has changed. What comes from a desktop is never trusted: plain text only. */
   onClipboard(text: string): void;
   /** The connection has ended, by whatever cause; `last` is a copy of what was on the screen. */
@@ -36,6 +44,8 @@ export interface Key {
   code: string | null;
 }
 
+const PICTURES_A_SECOND = 30;
+
 /** The viewer is a part of its own, so that the wall does not wait for it. */
 export const loadViewer = (): Promise<typeof RFB> => import("@novnc/novnc").then((module) => module.default);
 
@@ -45,6 +55,8 @@ export class VncScreen implements Screen {
   private readonly rfb: RFB;
   private pictured = false;
   private ended = false;
+  /** RFB has no sound. */
+  muted = true;
 
   /** Connects at once and shows the screen inside `holder`; whatever happens is told to `events`. */
   constructor(
@@ -91,6 +103,14 @@ export class VncScreen implements Screen {
   paste(text: string): boolean {
     this.rfb.clipboardPasteFrom(text);
     return !/[^\0-\xff]/.test(text);
+  }
+
+  speak(): boolean {
+    return false;
+  }
+
+  stream(): MediaStream | null {
+    return this.pictured && this.canvas ? this.canvas.captureStream(PICTURES_A_SECOND) : null;
   }
 
   frame(): HTMLCanvasElement | null {

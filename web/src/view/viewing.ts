@@ -36,6 +36,9 @@ export class Viewing {
   readonly figures = new Cell<Figures | null>(null);
   /** Of what the bar shows: input to pixel, or where that is not known the round trip. */
   readonly history = new Samples();
+  readonly muted = new Cell(false);
+  /** What goes to the desktop as its microphone: nothing until somebody allows it. */
+  readonly voice = new Cell<MediaStreamTrack | null>(null);
   /** Grows whenever somebody who does not drive tries to. */
   readonly blocked = new Cell(0);
   /** Aborted by `close`; null while nothing is to be kept open. */
@@ -79,9 +82,34 @@ export class Viewing {
     this.run?.abort();
     this.run = null;
     this.wake();
+    this.hush();
     this.screen.set(null);
     this.session.set(null);
     this.phase.set({ at: "closed" });
+  }
+
+  mute(on: boolean): void {
+    this.muted.set(on);
+    if (this.screen.value) this.screen.value.muted = on;
+  }
+
+  /** Speak into the desktop; the browser asks for leave. Rejects with what the browser says. */
+  async speak(): Promise<void> {
+    // Plain http from another host: there is no such thing.
+    if (!navigator.mediaDevices) throw new DOMException("", "NotAllowedError");
+    const [track] = (await navigator.mediaDevices.getUserMedia({ audio: true })).getAudioTracks();
+    if (!track || !this.run) return track?.stop();
+    track.addEventListener("ended", () => this.hush());
+    this.voice.set(track);
+    this.screen.value?.speak(track);
+  }
+
+  /** Speak no longer. */
+  hush(): void {
+    const track = this.voice.value;
+    this.voice.set(null);
+    this.screen.value?.speak(null);
+    track?.stop();
   }
 
   tryNow(): void {
@@ -119,6 +147,8 @@ export class Viewing {
     this.session.set(session);
     const ladder = new Ladder(this.client, this.desktopId, this.mode, session, this.holder, {
       onShow: (screen) => {
+        screen.muted = this.muted.value;
+        screen.speak(this.voice.value);
         this.screen.set(screen);
         this.phase.set({ at: "live" });
         this.lastFrame.set(null);
