@@ -222,5 +222,5 @@ def _say(line: str) -> None:
 
 if __name__ == "__main__":
     os.umask(0o022)
-    place = Path(sys.argv[1])
+    place = Path(sys.argv[1]).resolve()  # systemctl --root finds drop-ins outside of a root behind a link
     asyncio.run(assemble(place, Job.from_json(json.loads((place / "job.json").read_text()))))

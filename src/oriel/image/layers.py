@@ -11,11 +11,19 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from oriel.host import process
+from oriel.host.mounts import unmount_below
 from oriel.host.threads import in_thread
 from oriel.image.plan import EPOCH, Plan
 from oriel.image.progress import Progress, Tell, follow, trust_settings
 from oriel.image.recipe import Recipe
-from oriel.image.sources import apt_targets, fetch_keys, further_sources, guest_sources, sources_of
+from oriel.image.sources import (
+    apt_targets,
+    fetch_keys,
+    further_sources,
+    guest_sources,
+    sources_of,
+    whereabouts,
+)
 from oriel.model.errors import HostError
 
 __all__ = ["base_layer", "discard", "mmdebstrap_argv", "npm_argv", "pieces_hook", "tools_layer"]
@@ -63,10 +71,13 @@ async def base_layer(plan: Plan, cache: Path, tell: Tell) -> Path:
         hooks = directory / "hooks"
         (hooks / "keyrings").mkdir(parents=True)
         keys = await fetch_keys(plan.recipe.keys, hooks / "keyrings")
-        sources = [*sources_of(plan.recipe, await apt_targets()), *further_sources(plan.recipe, keys)]
+        theirs = await guest_sources(plan.recipe, keys, directory / "probe")
+        ours = sources_of(plan.recipe, await apt_targets())
         (hooks / "unpack").write_text(_UNPACK)
-        (hooks / "sources.list").write_text(await guest_sources(plan.recipe, keys, directory / "probe"))
+        (hooks / "sources.list").write_text("".join(f"{line}\n" for line in theirs))
+        sources = [*ours, *further_sources(plan.recipe, keys)]
         argv = mmdebstrap_argv(plan.recipe, directory / "root", sources, hooks)
+        where, remedy = whereabouts(plan.recipe, ours or theirs)
         await follow(
             argv,
             phase="base",
@@ -74,7 +85,8 @@ async def base_layer(plan: Plan, cache: Path, tell: Tell) -> Path:
             on_line=lambda line: _tell_mmdebstrap(line, tell),
             env=trust_settings() | {"SOURCE_DATE_EPOCH": str(EPOCH), "PYTHONHASHSEED": "0"},
             deadline_s=BASE_DEADLINE_S,
-            where=f"the package mirror of {plan.recipe.distribution} {plan.recipe.suite}",
+            where=where,
+            remedy=remedy,
         )
 
     return await _cached(cache / f"base-{plan.base_key[:16]}", make, "base", tell) / "root"
@@ -157,9 +169,14 @@ async def _cached(layer: Path, make: Callable[[Path], Awaitable[None]], phase: s
 
 
 async def discard(directory: Path) -> None:
-    """Remove a directory with all that is in it, if it is there."""
-    if await in_thread(directory.exists):
-        await in_thread(lambda: shutil.rmtree(directory))
+    """Remove a directory with all that is in it, if it is there. What is mounted below it is not in it."""
+
+    def remove() -> None:
+        if directory.exists():
+            unmount_below(directory)
+            shutil.rmtree(directory)
+
+    await in_thread(remove)
 
 
 def _tell_mmdebstrap(line: str, tell: Tell) -> None:

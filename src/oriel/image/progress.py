@@ -20,11 +20,27 @@ TRUST = (
     "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE", "SSL_CERT_DIR", "CURL_CA_BUNDLE",
     "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
 )  # fmt: skip
-_UNREACHABLE = re.compile(
-    r"Could not (?:resolve|connect)|Temporary failure resolving|Connection (?:refused|timed out|failed)|"
-    r"Unable to connect|Failed to fetch|does not have a Release file|\b(?:ENOTFOUND|ECONNREFUSED|ETIMEDOUT|"
-    r"EAI_AGAIN|ECONNRESET|SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_GET_ISSUER_CERT\w*)\b"
+# What a failed program's output says of why, in apt's and npm's words: the first that matches counts.
+_REASONS = (
+    (
+        re.compile(r"404\s+(?:File )?Not Found|does not have a Release file", re.IGNORECASE),
+        "has not what is asked for",
+    ),
+    (
+        re.compile(r"NO_PUBKEY|is not signed|signatures couldn't be verified", re.IGNORECASE),
+        "is signed by nobody whom this host trusts",
+    ),
+    (
+        re.compile(
+            r"Could not (?:resolve|connect)|Temporary failure resolving|Unable to connect|"
+            r"Connection (?:refused|timed out|failed)|"
+            r"Failed to fetch|\b(?:ENOTFOUND|ECONNREFUSED|ETIMEDOUT|EAI_AGAIN|ECONNRESET|"
+            r"SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_GET_ISSUER_CERT\w*)\b"
+        ),
+        "cannot be reached",
+    ),
 )
+KEPT = "then build again: what is done is kept"
 
 
 @dataclass(frozen=True)
@@ -55,11 +71,13 @@ async def follow(
     env: Mapping[str, str],
     deadline_s: float,
     where: str,
+    remedy: str = "check this host's network, proxy and certificates",
 ) -> None:
     """Run to the end, its output in `log` and each line of it to `on_line`.
 
-    Raises UnavailableError if the output says that `where` was out of reach, NoSpaceError if the disk
-    is full, else LaunchError with the tail. When that happens, and when cancelled, the process is gone.
+    `where` names what it fetches from, `remedy` says what to do if that fails: UnavailableError, if the
+    output says so. NoSpaceError if the disk is full, else LaunchError with the tail. When that happens, and
+    when cancelled, the process is gone.
     """
     child = process.spawn(argv, log=log, env=env)
     loop = asyncio.get_running_loop()
@@ -80,7 +98,10 @@ async def follow(
             await process.end(identity, deadline_s=10)
         await ended
     if child.returncode != 0:
-        raise _failure(phase, child.returncode, argv, log, where)
+        said = f"exit code {child.returncode}: {process.paste(argv)}\n{process.tail(log)}"
+        raise _unavailable(phase, log, where, remedy) or LaunchError(
+            f"the layer {phase!r} could not be built: {said}"
+        )
 
 
 def _read_lines(log: Path, position: int, on_line: Callable[[str], None]) -> int:
@@ -94,17 +115,18 @@ def _read_lines(log: Path, position: int, on_line: Callable[[str], None]) -> int
     return position
 
 
-def _failure(phase: str, code: int, argv: Sequence[str | Path], log: Path, where: str) -> OrielError:
+def _unavailable(phase: str, log: Path, where: str, remedy: str) -> OrielError | None:
+    """What the output says is lacking outside of the program that failed, if it does."""
     text = log.read_text(errors="replace")
-    said = f"exit code {code}: {process.paste(argv)}\n{process.tail(log)}"
     if "No space left on device" in text or "ENOSPC" in text:
         return NoSpaceError(
             f"the layer {phase!r} did not fit on the disk", hint="free some GiB, or move the home"
         )
-    if reason := _UNREACHABLE.search(text):
-        line = next(line for line in text.splitlines() if reason.group() in line)
-        return UnavailableError(
-            f"the layer {phase!r} could not be built: {where} cannot be reached ({line.strip()[:300]})",
-            hint="check this host's network, proxy and certificates, then build again: what is done is kept",
-        )
-    return LaunchError(f"the layer {phase!r} could not be built: {said}")
+    for pattern, what in _REASONS:
+        if found := pattern.search(text):
+            line = next(line for line in text.splitlines() if found.group() in line)
+            return UnavailableError(
+                f"the layer {phase!r} could not be built: {where} {what} ({line.strip()[:300]})",
+                hint=f"{remedy}; {KEPT}",
+            )
+    return None

@@ -31,6 +31,7 @@ class Recipe:
     browser: str  # and guest/browsers/NAME
     distribution: str
     suite: str
+    mirror: str  # where the image is built from; "" is the one that the host's own apt uses
     components: tuple[str, ...]
     kernel: str
     locale: str
@@ -83,6 +84,7 @@ _RULES: dict[str, _Rule] = {
     "browser": _Rule(str, NAME, "the name of a directory in guest/browsers"),
     "system.distribution": _Rule(str, re.compile(r"(debian|ubuntu)\Z"), "debian or ubuntu"),
     "system.suite": _Rule(str, re.compile(r"[a-z]+\Z"), "a release's code name, as trixie"),
+    "system.mirror": _Rule(str, re.compile(r"https?://\S+\Z"), "the http address of a mirror of that suite"),
     "system.components": _Rule(list, re.compile(r"[a-z-]+\Z"), "names as main"),
     "system.kernel": _Rule(str, _PACKAGE, "the name of a kernel package"),
     "system.locale": _Rule(str, re.compile(r"[A-Za-z_]+\.UTF-8\Z"), "a UTF-8 locale, as C.UTF-8"),
@@ -111,8 +113,8 @@ _SHAPES: dict[type, str] = {str: "text", int: "a number", list: "a list", dict: 
 _SECTIONS = {field.partition(".")[0] for field in _RULES if "." in field}
 _OPTIONAL = {
     "extends", "files.overlays", "links", "units.mask", "system.unpacked", "system.exclude", "system.unused",
-    "system.sources", "system.keys", "first-boot.commands", "screen.width", "screen.height", "disk.layout",
-    "pieces",
+    "system.sources", "system.keys", "system.mirror", "first-boot.commands", "screen.width", "screen.height",
+    "disk.layout", "pieces",
 }  # fmt: skip
 
 
@@ -138,6 +140,7 @@ def load_recipe(name: str, places: tuple[Path, ...]) -> Recipe:
         browser=fields["browser"],
         distribution=fields["system.distribution"],
         suite=fields["system.suite"],
+        mirror=fields.get("system.mirror", ""),
         components=listed("system.components"),
         kernel=fields["system.kernel"],
         locale=fields["system.locale"],

@@ -12,18 +12,22 @@ from oriel.host.threads import in_thread
 from oriel.image.recipe import Recipe
 from oriel.model.errors import HostError, UnavailableError
 
-__all__ = ["apt_targets", "fetch_keys", "further_sources", "guest_sources", "sources_of"]
+__all__ = ["apt_targets", "fetch_keys", "further_sources", "guest_sources", "sources_of", "whereabouts"]
 
 KEY_DEADLINE_S = 60
 KEY_BYTES = 1 << 20
+KEYRING_PACKAGES = {"debian": "debian-archive-keyring", "ubuntu": "ubuntu-archive-keyring"}
 KEYRINGS = Path("/etc/apt/keyrings")  # in the image: sources.list(5)
 
 
 def sources_of(recipe: Recipe, targets: list[tuple[str, str, str]]) -> list[str]:
     """Lines for sources.list, from the (origin, code name, URI) of what the host's own apt uses.
 
-    A host of another distribution tells no mirror: then the list is empty and mmdebstrap takes its default.
+    A mirror that the recipe names is used alone. A host of another distribution tells no mirror: then the
+    list is empty and mmdebstrap takes its default.
     """
+    if recipe.mirror:
+        targets = [(recipe.distribution.capitalize(), recipe.suite, recipe.mirror)]
     origin = recipe.distribution.capitalize()
     main: dict[str, None] = {}
     security: dict[str, None] = {}
@@ -47,8 +51,21 @@ def further_sources(recipe: Recipe, keys: Sequence[Path]) -> list[str]:
     return [f"deb {signed}{source}" for source in recipe.sources]
 
 
-async def guest_sources(recipe: Recipe, keys: Sequence[Path], probe: Path) -> str:
-    """The sources.list of desktops. `probe` is a directory that does not exist yet.
+def whereabouts(recipe: Recipe, lines: Sequence[str]) -> tuple[str, str]:
+    """For people: what the packages come from, by lines of sources.list, and what to do if that fails."""
+    words = (line.partition("] ")[2] or line.removeprefix("deb ") for line in lines)
+    addresses = dict.fromkeys(line.split()[0] for line in words)
+    suite = f"{recipe.distribution} {recipe.suite}"
+    where = f"the package mirror of {suite} ({' and '.join([*addresses, *recipe.sources])})"
+    keyring = KEYRING_PACKAGES[recipe.distribution]
+    return where, (
+        f"check this host's network and proxy, and that {keyring} is installed; or name another mirror of "
+        f"{suite}: `mirror` under [system] in a recipe of yours with extends = {recipe.name!r}"
+    )
+
+
+async def guest_sources(recipe: Recipe, keys: Sequence[Path], probe: Path) -> list[str]:
+    """Lines of sources.list for desktops. `probe` is a directory that does not exist yet.
 
     A desktop asks its distribution's mirrors, and not the one that this host happens to use: those that
     mmdebstrap takes when it is told none. It writes them down before it does anything, and is stopped then.
@@ -65,8 +82,7 @@ async def guest_sources(recipe: Recipe, keys: Sequence[Path], probe: Path) -> st
             f"mmdebstrap knows no mirrors of {recipe.distribution} {recipe.suite}",
             hint="check system.suite, or install a newer mmdebstrap",
         )
-    lines += further_sources(recipe, [KEYRINGS / key.name for key in keys])
-    return "".join(f"{line}\n" for line in lines)
+    return lines + further_sources(recipe, [KEYRINGS / key.name for key in keys])
 
 
 async def apt_targets() -> list[tuple[str, str, str]]:
@@ -89,7 +105,8 @@ def _fetch(address: str, directory: Path) -> Path:
             key = bytes(answer.read(KEY_BYTES))
     except (urllib.error.URLError, TimeoutError, OSError) as error:
         raise UnavailableError(
-            f"the key {address} cannot be fetched: {getattr(error, 'reason', error)}",
+            f"the layer 'base' could not be built: the key {address} of one of its sources cannot be fetched "
+            f"({getattr(error, 'reason', error)})",
             hint="check this host's network, proxy and certificates, and system.keys in the recipe",
         ) from error
     suffix = "asc" if key.startswith(b"-----BEGIN") else "gpg"
