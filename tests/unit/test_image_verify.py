@@ -109,3 +109,11 @@ def test_an_image_without_tools_is_not_asked_for_them() -> None:
     with_tools = {look.id for look in looks(Facts({"@openai/codex": "1.0.0"}, units))}
     without = {look.id for look in looks(Facts({}, units))}
     assert with_tools - without == {"node_20", "tool_codex", "exec_codex", "tools_in_a_terminal"}
+
+
+def test_a_service_behind_a_socket_is_held_to_the_same_policy() -> None:
+    facts = Facts({}, ("xvfb.service", "oriel-webrtc.socket", "session-bus.socket"))
+    assert facts.services == ["xvfb.service"]
+    assert facts.called == ["oriel-webrtc.service", "session-bus.service"]
+    policy = next(look for look in looks(facts) if look.id == "restart_policy")
+    assert "xvfb.service oriel-webrtc.service session-bus.service" in policy.script

@@ -51,10 +51,10 @@ PAGE = """(() => {
 
 
 class Tab:
-    """A page of the running browser, opened for us, and its DevTools connection."""
+    """A page of the running browser, opened for us and loaded, and its DevTools connection."""
 
     def __init__(self, address: str) -> None:
-        request = urllib.request.Request(f"http://127.0.0.1:{PORT}/json/new?{address}", method="PUT")
+        request = urllib.request.Request(f"http://127.0.0.1:{PORT}/json/new?about:blank", method="PUT")
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with direct.open(request, timeout=DEADLINE_S) as answer:
             self._target = json.load(answer)
@@ -72,6 +72,17 @@ class Tab:
         while self._stream.readline().strip():
             pass
         self._last_id = 0
+        self._events: list[dict[str, Any]] = []
+        self._load(address)
+
+    def _load(self, address: str) -> None:
+        """What is evaluated before a page is loaded may be lost with the page before it."""
+        self.call("Page.enable")
+        self.call("Page.setLifecycleEventsEnabled", enabled=True)
+        loader = self.call("Page.navigate", url=address)["loaderId"]
+        loaded = {"name": "load", "loaderId": loader}
+        while not any(loaded.items() <= event.get("params", {}).items() for event in self._events):
+            self._events.append(json.loads(self._receive()))
 
     def close(self) -> None:
         self._socket.close()
@@ -82,7 +93,7 @@ class Tab:
         self._last_id += 1
         self._send(json.dumps({"id": self._last_id, "method": method, "params": params}).encode())
         while (answer := json.loads(self._receive())).get("id") != self._last_id:
-            pass
+            self._events.append(answer)
         if "error" in answer:
             raise SystemExit(f"Chrome refused {method}: {answer['error']}")
         return dict(answer["result"])

@@ -51,4 +51,10 @@ class Facts:
 
     @property
     def services(self) -> list[str]:
+        """Those that run from the beginning."""
         return [unit for unit in self.units if unit.endswith(".service")]
+
+    @property
+    def called(self) -> list[str]:
+        """Those behind a socket, which run once somebody comes."""
+        return [f"{unit.removesuffix('.socket')}.service" for unit in self.units if unit.endswith(".socket")]

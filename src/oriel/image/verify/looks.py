@@ -80,7 +80,8 @@ def _units(facts: Facts) -> Iterator[Look]:
     yield Look("units_active", f"systemctl is-active {units}", r"^(active\n?)+\Z", "root")
     yield Look(
         "restart_policy",
-        f"systemctl show -p Restart -p RestartUSec {' '.join(facts.services)} | grep . | sort -u",
+        f"systemctl show -p Restart -p RestartUSec {' '.join([*facts.services, *facts.called])} "
+        "| grep . | sort -u",
         r"\ARestart=on-failure\nRestartUSec=3s\s*\Z",
         "root",
     )
