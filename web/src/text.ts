@@ -293,7 +293,6 @@ export const text = {
     record: "Record a film",
     recordEnd: "End the film and save it",
     pause: "Pause: it keeps its memory and costs nothing",
-    paused: "This desktop is paused. Everything in it is as it was.",
     size: "Size",
     sizes: {
       fit: "Fit to the window",

@@ -74,18 +74,6 @@ export function Curtain(props: CurtainProps) {
       </Sheet>
     );
   }
-  if (state === "paused") {
-    return (
-      <Sheet guest={guest} title={text.view.paused}>
-        {refusal && <Notice problem={refusal} />}
-        {!guest && mayControl() && (
-          <Button kind="primary" icon="play" onClick={() => void source.resume(desktop)}>
-            {text.verbs.resume}
-          </Button>
-        )}
-      </Sheet>
-    );
-  }
   return <Line>{state === "deleting" ? text.view.deleting : state === "stopping" ? text.view.stopping : text.state[state]}</Line>;
 }
 
