@@ -92,6 +92,22 @@ def host(home: Path, mib: int) -> Iterator[int]:
 
 
 @contextlib.asynccontextmanager
+async def porter(home: Path) -> AsyncIterator[psutil.Process]:
+    """Who carries the screens once the controller has let them in."""
+    command = [sys.executable, "-m", "oriel.porter", "--home", str(home)]
+    with (home / "porter.out").open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, cwd=ROOT)
+    try:
+        async with asyncio.timeout(READY_S):
+            while not Home(home).porter_socket.exists():
+                await asyncio.sleep(0.05)
+        yield psutil.Process(process.pid)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextlib.asynccontextmanager
 async def controller(home: Path) -> AsyncIterator[tuple[psutil.Process, httpx.AsyncClient]]:
     """The controller as a process of its own, and its administrator."""
     command = [sys.executable, "-m", "oriel.controller", "--home", str(home), "--port", "0",
@@ -155,11 +171,11 @@ async def lists(http: httpx.AsyncClient, times: int, count: int) -> dict[str, An
     return percentiles(samples)
 
 
-async def relay(process: psutil.Process, urls: list[dict[str, Any]], mib: int) -> dict[str, Any]:
-    """All streams at once, to their ends; bytes per second, and per CPU second of the relaying process."""
-    before, began = _cpu_s(process), time.monotonic()
+async def relay(processes: list[psutil.Process], urls: list[dict[str, Any]], mib: int) -> dict[str, Any]:
+    """All streams at once, to their ends; bytes per second, and per CPU second of all that relays."""
+    before, began = sum(map(_cpu_s, processes)), time.monotonic()
     taken = await asyncio.gather(*(_drain(**url) for url in urls))
-    wall, cpu = time.monotonic() - began, _cpu_s(process) - before
+    wall, cpu = time.monotonic() - began, sum(map(_cpu_s, processes)) - before
     total = sum(taken)
     assert total == len(urls) * mib << 20, (total, len(urls) * mib << 20)
     return {
@@ -189,7 +205,7 @@ def _cpu_s(process: psutil.Process) -> float:
     return total
 
 
-async def ours(process: psutil.Process, http: httpx.AsyncClient, load: Load) -> dict[str, Any]:
+async def ours(processes: list[psutil.Process], http: httpx.AsyncClient, load: Load) -> dict[str, Any]:
     base = str(http.base_url).rstrip("/")
     urls = []
     for number in range(load.streams):
@@ -198,7 +214,7 @@ async def ours(process: psutil.Process, http: httpx.AsyncClient, load: Load) -> 
             "uri": f"ws{base.removeprefix('http')}/v1/desktops/n{number}/vnc", "origin": Origin(base),
             "subprotocols": [Subprotocol("binary"), Subprotocol(f"ticket.{answer.json()['ticket']}")],
         })  # fmt: skip
-    return await relay(process, urls, load.mib)
+    return await relay(processes, urls, load.mib)
 
 
 async def rival(port: int, load: Load, directory: Path) -> dict[str, Any]:
@@ -232,7 +248,7 @@ async def rival(port: int, load: Load, directory: Path) -> dict[str, Any]:
                     break
                 await asyncio.sleep(0.1)
         urls = [{"uri": f"ws://127.0.0.1:{listen}", "subprotocols": [Subprotocol("binary")]}] * load.streams
-        return await relay(psutil.Process(process.pid), urls, load.mib)
+        return await relay([psutil.Process(process.pid)], urls, load.mib)
     finally:
         process.terminate()
         process.wait()
@@ -263,11 +279,12 @@ async def run(load: Load) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="ob-") as directory:
         home = Path(directory)
         with host(home, load.mib) as port:
-            async with controller(home) as (process, http):
+            async with porter(home) as carrier, controller(home) as (process, http):
                 made = await creates(http, load.desktops)
                 listed = await lists(http, load.lists, load.desktops)
-                relayed = await ours(process, http, load)
+                relayed = await ours([process, carrier], http, load)
                 resident = process.memory_info().rss / (1 << 20)
+                carrying = carrier.memory_info().rss / (1 << 20)
             other = await rival(port, load, home)
     with tempfile.TemporaryDirectory(prefix="ob-") as directory:
         home = Path(directory)
@@ -284,6 +301,7 @@ async def run(load: Load) -> dict[str, Any]:
             "ratio": round(relayed["mib_per_cpu_s"] / other["mib_per_cpu_s"], 2),
         },
         "resident_mib": round(resident, 1),
+        "porter_resident_mib": round(carrying, 1),
         "back_after_kill": back,
     }
 

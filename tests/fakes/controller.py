@@ -22,6 +22,7 @@ from oriel.controller.composition import Address, Server, assemble
 from oriel.controller.parts import Parts
 from oriel.host.layout import Home
 from oriel.host.settings import Settings
+from oriel.porter.server import Carrying, listening
 from tests.fakes.hostd import FakeDesktop, FakeHost
 
 DEADLINE_S = 60.0
@@ -149,10 +150,18 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def controller(directory: Path, port: int = 0, **settings: Any) -> AsyncIterator[Running]:
-    """Both, on a home in `directory`; both end with the block."""
+async def controller(
+    directory: Path, port: int = 0, *, porter: bool = True, **settings: Any
+) -> AsyncIterator[Running]:
+    """Both, and a porter if there is to be one, on a home in `directory`; all end with the block."""
     home = Home(directory)
-    async with FakeHost(home) as host:
+    async with contextlib.AsyncExitStack() as stack:
+        host = await stack.enter_async_context(FakeHost(home))
+        if porter:
+            home.controller.mkdir(mode=0o700, parents=True)
+            carrying = Carrying()
+            await stack.enter_async_context(listening(home.porter_socket, carrying))
+            stack.callback(carrying.close)
         # Nothing is made behind a test's back, but where it asks for that.
         running = Running(home, host, Settings(**{"pool_size": 0, "keep_templates": False} | settings), port)
         await running.start()

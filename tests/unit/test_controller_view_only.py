@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oriel.controller.rfb import NoHands, RfbGuard
 from oriel.model.errors import ForbiddenError, OrielError, WireError
+from oriel.porter.rfb import NoHands, RfbGuard
 
 HELLO = b"RFB 003.008\n\x01\x01"
 UPDATE = struct.pack(">BBHHHH", 3, 1, 0, 0, 1280, 720)

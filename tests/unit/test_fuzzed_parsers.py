@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oriel.controller.rfb import NoHands, RfbGuard
 from oriel.controller.sdp import answer_for_guest, offer_for_viewer
 from oriel.model import wire
 from oriel.model.errors import OrielError, WireError
+from oriel.porter.rfb import NoHands, RfbGuard
 
 T = TypeVar("T")
 HELLO = b"RFB 003.008\n\x01\x01"

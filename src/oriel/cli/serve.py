@@ -1,4 +1,4 @@
-"""`oriel serve`: one home's hostd (root) and controller (an ordinary user), each brought back when it ends.
+"""`oriel serve`: one home's hostd (root), porter and controller (powerless), each brought back when it ends.
 
 The listening socket is opened here and inherited, so that a port that is taken is said at once, and
 connections made while the controller restarts wait instead of being refused.
@@ -190,9 +190,18 @@ async def _parts(
     # By environment, not as arguments: a database's address may hold a password.
     settings = {name: value for name, value in os.environ.items() if name.startswith("ORIEL_")}
     settings |= {f"ORIEL_{name.upper()}": value for name, value in flags.items() if value is not None}
+    porter = [
+        *_as_account(account),
+        str(root / ".venv/bin/python"),
+        "-m",
+        "oriel.porter",
+        "--home",
+        str(home.root),
+    ]
     home.controller_log.touch(mode=0o640)
     return [
         Part(name="hostd", argv=hostd, log=home.hostd_log),
+        Part(name="porter", argv=porter, log=home.porter_log),
         Part(
             name="controller",
             argv=controller,

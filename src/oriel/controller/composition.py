@@ -8,7 +8,7 @@ import fcntl
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ import uvicorn
 
 from oriel.controller.admission import Admission
 from oriel.controller.app import build_app
+from oriel.controller.attending import take_up
 from oriel.controller.bus import Bus
 from oriel.controller.countries import Countries
 from oriel.controller.credentials import Credentials
@@ -43,6 +44,7 @@ from oriel.controller.tally import tally
 from oriel.controller.templates import Templates
 from oriel.controller.tickets import Tickets
 from oriel.controller.tls import Certificate
+from oriel.controller.transports import HttpConnection, WebSocketConnection
 from oriel.controller.vault import Vault
 from oriel.fleet import LocalHost
 from oriel.host.layout import Home
@@ -51,6 +53,7 @@ from oriel.host.records import write_process
 from oriel.host.settings import Settings
 from oriel.host.systemd import notify
 from oriel.model.errors import HostError, OrielError, StateError
+from oriel.porter import Porter
 
 __all__ = ["Address", "Server", "alone", "assemble", "make_directories", "serve"]
 
@@ -144,6 +147,9 @@ async def assemble(home: Home, settings: Settings, url: str) -> AsyncIterator[Pa
             draining=draining,
         )
         metrics = Metrics()
+        porter = Porter(
+            home.porter_socket, lambda one: _create(group, take_up(parts, one), f"screen {one.id}")
+        )
         parts = Parts(
             settings=settings, url=url, web=settings.web_directory or CHECKOUT / "web/dist",
             database=database, bus=bus, vault=vault, fleet=fleet, passwords=passwords, countries=countries,
@@ -153,12 +159,13 @@ async def assemble(home: Home, settings: Settings, url: str) -> AsyncIterator[Pa
             limits=Limits(settings.requests_per_second, settings.request_burst),
             metrics=metrics, supervisor=supervisor, draining=draining, admission=admission,
             room=room, templates=templates, pool=pool,
-            stills=stills, sharing=sharing,
+            stills=stills, sharing=sharing, porter=porter,
             moments=Moments(
                 supervisor, fleet=fleet, live=live, room=room, settings=settings, draining=draining
             ),
         )  # fmt: skip
         stack.push_async_callback(_finish_background, parts)
+        group.create_task(porter.keep(), name="porter")
         group.create_task(supervisor.keep_adopting(), name="adopt")
         group.create_task(_trim(parts), name="trim events")
         if settings.keep_templates:
@@ -170,6 +177,7 @@ async def assemble(home: Home, settings: Settings, url: str) -> AsyncIterator[Pa
         group.create_task(restarts.watch(), name="restarts")
         stack.callback(live.close)
         stack.callback(bus.close)
+        stack.callback(porter.close)
         yield parts
 
 
@@ -188,7 +196,7 @@ class Server(uvicorn.Server):
                 forwarded_allow_ips=list(parts.settings.trusted_proxies),
                 lifespan="off", ws_max_size=16 << 20, ws_per_message_deflate=False,
                 ws_ping_interval=PING_S, ws_ping_timeout=PING_S, timeout_graceful_shutdown=GRACE_S,
-                http="httptools", ws="websockets-sansio", **tls,
+                http=HttpConnection, ws=WebSocketConnection, **tls,
             )
         )  # fmt: skip
 
@@ -199,6 +207,7 @@ class Server(uvicorn.Server):
 
     def stop(self) -> None:
         self.should_exit = True
+        self._parts.porter.close()  # what it carries goes on
         self._parts.bus.close()
         self._parts.live.close()
 
@@ -290,6 +299,10 @@ def alone(home: Home) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
+
+
+def _create(group: asyncio.TaskGroup, work: Coroutine[Any, Any, None], name: str) -> None:
+    group.create_task(work, name=name)
 
 
 async def _trim(parts: Parts) -> None:

@@ -7,6 +7,7 @@ and the error's code as the reason. Whoever may end it, ends it here: deletion, 
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
@@ -25,9 +26,11 @@ from oriel.controller.problems import neutral, problem, status_of
 from oriel.controller.rights import Mode, Permission, Principal, Reach, seconds_until
 from oriel.controller.store.desktops import Desktop
 from oriel.controller.tickets import Pass
+from oriel.controller.transports import takable
 from oriel.model.errors import AuthError, ForbiddenError, NotFoundError, OrielError, UnavailableError
+from oriel.porter import Carried
 
-__all__ = ["Opened", "add_door", "messages"]
+__all__ = ["Opened", "add_door", "messages", "until_ended"]
 
 _LOG = structlog.get_logger(__name__)
 TICKET = "ticket."
@@ -35,6 +38,10 @@ CLOSE_DEADLINE_S = 1.0
 
 # Reaches the desktop before the upgrade; gives back what `Serve` works with.
 Open = Callable[[Parts, Desktop], AbstractAsyncContextManager[Any]]
+
+
+# Gives the WebSocket and the desktop's socket to the porter; the route then only attends.
+Carry = Callable[..., Awaitable[Carried]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,16 +54,21 @@ class Opened:
     principal: Principal
     mode: Mode
     target: Any
+    ends: str | None  # until when the right to it holds
+    carry: Carry | None  # None: there is no porter, or TLS ends here
 
 
 Serve = Callable[[Opened], Awaitable[None]]
 
 
-def add_door(router: APIRouter, kind: str, open_: Open, serve: Serve, *, views: bool = False) -> None:
-    """A WebSocket route `/{ref}/KIND`. `views`: a right to look is enough, and `serve` sees to it."""
+def add_door(
+    router: APIRouter, kind: str, open_: Open, serve: Serve, *, views: bool = False, carried: bool = False
+) -> None:
+    """A WebSocket route `/{ref}/KIND`. `views`: a right to look is enough, and `serve` sees to it.
+    `carried`: `serve` gives it to the porter if it can be."""
 
     async def door(websocket: WebSocket, ref: str) -> None:
-        await _Visit(websocket, ref, kind, open_, serve, views=views).run()
+        await _Visit(websocket, ref, kind, open_, serve, views=views, carried=carried).run()
 
     door.__doc__ = serve.__doc__
     router.add_api_websocket_route(f"/{{ref}}/{kind}", door, name=f"open_{kind}")
@@ -82,12 +94,29 @@ def _check_pass(right: Pass | None, found: Desktop) -> None:
         raise AuthError("the desktop has started anew since this ticket was made", hint="get a new one")
 
 
+async def until_ended(serving: Awaitable[None], connection: Connection, left_s: float | None) -> None:
+    """Serve until that is done, somebody ends the connection, or the right to it has run out."""
+    work = asyncio.ensure_future(serving)
+    try:
+        waited: list[asyncio.Future[Any]] = [work, connection.ended]
+        done, _ = await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED, timeout=left_s)
+        if connection.ended.done():
+            raise connection.ended.result()
+        if not done:
+            raise AuthError("the right to this has ended")
+        await work
+    finally:
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+
+
 class _Visit:
     """One WebSocket from its knock to its end."""
 
     def __init__(
-        self, websocket: WebSocket, ref: str, kind: str, open_: Open, serve: Serve, *, views: bool
-    ) -> None:
+        self, websocket: WebSocket, ref: str, kind: str, open_: Open, serve: Serve,
+        *, views: bool, carried: bool,
+    ) -> None:  # fmt: skip
         self._websocket = websocket
         self._ref = ref
         self._kind = kind
@@ -95,6 +124,8 @@ class _Visit:
         self._serve = serve
         self._views = views
         self._parts = parts_of(websocket)
+        self._takable = takable(websocket.scope) if carried and self._parts.porter.there else None
+        self._carried: Carried | None = None
 
     async def run(self) -> None:
         began = time.monotonic()
@@ -133,12 +164,24 @@ class _Visit:
             target = await stack.enter_async_context(self._open(self._parts, found))
             if connection.ended.done():
                 raise connection.ended.result()
+            if self._takable is not None:
+                self._takable.hold()
             await self._websocket.accept(subprotocol=self._subprotocol())
             opened = Opened(
                 websocket=self._websocket, parts=self._parts, desktop=found, principal=principal,
-                mode=mode, target=target,
+                mode=mode, target=target, ends=ends, carry=self._carry if self._takable else None,
             )  # fmt: skip
-            await self._until_ended(opened, connection, seconds_until(ends))
+            await until_ended(self._serve(opened), connection, seconds_until(ends))
+            await self._close(1000, "")
+
+    async def _carry(self, desktop: socket.socket, kind: str, about: dict[str, Any], **more: Any) -> Carried:
+        assert self._takable is not None  # noqa: S101 - it was offered only then
+        client = await self._takable.take()
+        self._carried = self._parts.porter.carry(client, desktop, kind, about, **more)
+        if self._carried is None:
+            client.close()
+            raise UnavailableError("the porter has just gone", hint="connect again")
+        return self._carried
 
     async def _admit(self) -> tuple[Principal, Mode, Desktop, str | None]:
         """Every check there is, in one place; and until when what it found holds."""
@@ -198,26 +241,6 @@ class _Visit:
             return "binary"
         return next(iter(others or offered), None)
 
-    async def _until_ended(self, opened: Opened, connection: Connection, left_s: float | None) -> None:
-        """Serve until that is done, somebody ends the connection, or the right to it has run out."""
-
-        async def serve() -> None:
-            await self._serve(opened)
-
-        work = asyncio.create_task(serve(), name=f"serve {self._kind}")
-        try:
-            waited: list[asyncio.Future[Any]] = [work, connection.ended]
-            done, _ = await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED, timeout=left_s)
-            if connection.ended.done():
-                raise connection.ended.result()
-            if not done:
-                raise AuthError("the right to this has ended")
-            await work
-        finally:
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
-        await self._close(1000, "")
-
     async def _refuse(self, error: OrielError) -> None:
         if self._websocket.application_state is WebSocketState.CONNECTING:
             request_id = self._websocket.scope["state"].get("request_id", "")
@@ -227,6 +250,9 @@ class _Visit:
         await self._close(4000 + status_of(error), error.code)
 
     async def _close(self, code: int, reason: str) -> None:
+        if self._carried is not None:
+            self._carried.end(code, reason)
+            return
         if self._websocket.application_state is not WebSocketState.CONNECTED:
             return
         if self._websocket.client_state is WebSocketState.DISCONNECTED:

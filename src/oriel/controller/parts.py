@@ -36,6 +36,7 @@ from oriel.controller.vault import Vault
 from oriel.fleet import Fleet
 from oriel.host.settings import Settings
 from oriel.model.errors import OrielError
+from oriel.porter import Porter
 
 __all__ = ["Parts", "parts_of"]
 
@@ -70,6 +71,7 @@ class Parts:
     pool: Pool
     stills: Stills
     sharing: Sharing
+    porter: Porter
     background: set[asyncio.Task[None]] = field(default_factory=set)
 
     def base_url(self, connection: HTTPConnection) -> str:

@@ -38,9 +38,9 @@ class Circle:
         self._programs: dict[str, asyncio.TimerHandle] = {}
 
     @contextmanager
-    def join(self, principal: Principal, mode: Mode) -> Iterator[Viewer]:
-        """Be one of them for the block."""
-        viewer = self._add(secrets.token_hex(6), principal, mode)
+    def join(self, principal: Principal, mode: Mode, viewer_id: str = "") -> Iterator[Viewer]:
+        """Be one of them for the block. `viewer_id`: who this was before the controller restarted."""
+        viewer = self._add(viewer_id or secrets.token_hex(6), principal, mode)
         try:
             yield viewer
         finally:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
+from oriel.fleet.plain import Plain, ask_plain, connect_plain
 from oriel.model import wire
 from oriel.model.egress import EgressSpec
 from oriel.model.events import Event
@@ -21,8 +23,9 @@ MARGIN_S = 10.0  # a keeper answers by its own deadline; ours only notices one t
 class Keeper:
     """Every method raises the keeper's own error, or UnavailableError if it does not answer."""
 
-    def __init__(self, connect: wire.Connect) -> None:
-        self._connect = connect
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connect = wire.unix(path)
 
     async def inspect(self) -> dict[str, Any]:
         return await self._ask("inspect")
@@ -104,6 +107,14 @@ class Keeper:
         finally:
             # Nothing more is wanted from the other side: no need to wait for it to agree.
             stream.writer.transport.abort()
+
+    @asynccontextmanager
+    async def socket(self, verb: str) -> AsyncIterator[Plain]:
+        """As `stream`, as a bare socket of which nothing was read ahead: another process may have it."""
+        sock = await connect_plain(self._path)
+        with sock:
+            await ask_plain(sock, verb)
+            yield sock
 
     async def _ask(
         self, verb: str, args: Mapping[str, Any] | None = None, *, deadline_s: float = ASK_DEADLINE_S

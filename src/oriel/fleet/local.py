@@ -34,7 +34,7 @@ class LocalHost:
         self._meter = ProcessorMeter()
 
     def keeper(self, desktop_id: str) -> Keeper:
-        return Keeper(wire.unix(self._home.desktop(desktop_id).keeper_socket))
+        return Keeper(self._home.desktop(desktop_id).keeper_socket)
 
     async def runtimes(self) -> list[RuntimeReport]:
         answer = await self._ask("hello", deadline_s=PROBE_DEADLINE_S)

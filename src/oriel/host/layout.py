@@ -25,6 +25,7 @@ HOME/
     snapshots/NAME/             a moment to return to or to fork
   controller/                   oriel:oriel 0700
     oriel.db  secret.key  admin.token  controller.json  controller.log  stills/
+    porter.sock  porter.log
 """
 
 from __future__ import annotations
@@ -220,6 +221,14 @@ class Home:
     def controller_record(self) -> Path:
         """`{"pid", "started", "url"}` of the controller that serves this home."""
         return self.controller / "controller.json"
+
+    @property
+    def porter_socket(self) -> Path:
+        return self.controller / "porter.sock"
+
+    @property
+    def porter_log(self) -> Path:
+        return self.controller / "porter.log"
 
     @property
     def controller_log(self) -> Path:

@@ -36,11 +36,13 @@ __all__ = [
     "close",
     "handle_connection",
     "open_stream",
+    "parse_line",
     "peer_of",
     "read_chunks",
     "read_frame",
     "read_line",
     "relay",
+    "result_of",
     "unix",
     "write_frame",
     "write_line",
@@ -154,15 +156,9 @@ async def open_stream(
             reader, writer = await connect()
             await write_line(writer, {"verb": verb, "args": dict(args or {})})
             answer = await read_line(reader)
-        if answer is None:
-            raise UnavailableError(f"the peer closed the connection before answering {verb!r}")
-        if answer.get("ok") is True and isinstance(answer.get("result"), dict):
-            stream = Stream(answer["result"], reader, writer)
-            writer = None
-            return stream
-        if isinstance(answer.get("error"), dict):
-            raise OrielError.from_wire(answer["error"])
-        raise WireError(f"the answer to {verb!r} has neither a result nor an error")
+        stream = Stream(result_of(verb, answer), reader, writer)
+        writer = None
+        return stream
     except TimeoutError as error:
         raise UnavailableError(f"no answer to {verb!r} within {deadline_s:g} s") from error
     except OSError as error:
@@ -170,6 +166,17 @@ async def open_stream(
     finally:
         if writer is not None:
             await close(writer)
+
+
+def result_of(verb: str, answer: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What an answer's line gives. Raises the peer's error, or as `open_stream` for none and for nonsense."""
+    if answer is None:
+        raise UnavailableError(f"the peer closed the connection before answering {verb!r}")
+    if answer.get("ok") is True and isinstance(answer.get("result"), dict):
+        return dict(answer["result"])
+    if isinstance(answer.get("error"), dict):
+        raise OrielError.from_wire(answer["error"])
+    raise WireError(f"the answer to {verb!r} has neither a result nor an error")
 
 
 async def call(
@@ -205,8 +212,11 @@ async def read_line(reader: asyncio.StreamReader) -> dict[str, Any] | None:
         line = await reader.readline()
     except ValueError as error:
         raise WireError(f"a line is longer than {MAX_LINE} bytes") from error
-    if not line:
-        return None
+    return parse_line(line) if line else None
+
+
+def parse_line(line: bytes) -> dict[str, Any]:
+    """WireError unless it is a JSON object."""
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -11,6 +12,7 @@ from urllib.parse import quote
 import anyio
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from oriel.controller.access import desktop
 from oriel.controller.encoding import JsonResponse
@@ -18,8 +20,11 @@ from oriel.controller.guest import Guest
 from oriel.controller.parts import parts_of
 from oriel.controller.rights import Permission
 from oriel.controller.store.desktops import Desktop
+from oriel.controller.transports import Takable, takable
+from oriel.fleet import Plain, ask_plain
 from oriel.model import wire
 from oriel.model.errors import Fault, InvalidError, WireError
+from oriel.porter import Porter
 
 __all__ = ["router"]
 
@@ -34,10 +39,10 @@ PIECE = 1 << 18
 @router.get("")
 async def read_file(request: Request, found: Driven, path: Path, list: bool = False) -> Response:
     """The file as a download; with `list=1` the entries of a directory."""
-    guest = Guest(parts_of(request).fleet.keeper(found.id))
     if list:
+        guest = Guest(parts_of(request).fleet.keeper(found.id))
         return JsonResponse({"entries": (await guest.ask("file_list", {"path": path})).get("entries", [])})
-    return await _download(guest, path)
+    return await _download(request, found, path)
 
 
 @router.put("", status_code=204)
@@ -68,25 +73,54 @@ async def delete_file(request: Request, found: Driven, path: Path, recursive: bo
     return Response(status_code=204)
 
 
-async def _download(guest: Guest, path: str) -> Response:
+async def _download(request: Request, found: Desktop, path: str) -> Response:
     """Opened before the answer begins, so that a file that is not there is a 404."""
+    parts, connection = parts_of(request), takable(request.scope)
     async with AsyncExitStack() as opening:
-        stream = await opening.enter_async_context(guest.stream("file_read", {"path": path}))
-        size = stream.result.get("size")
+        sock = await opening.enter_async_context(parts.fleet.keeper(found.id).socket("agent"))
+        size = (await ask_plain(sock, "file_read", {"path": path})).get("size")
         if not isinstance(size, int) or size < 0:
             raise WireError("the agent did not tell the file's size")
         opened = opening.pop_all()
+    headers = {"Content-Length": str(size), "Content-Disposition": _attachment(path)}
+    if connection is not None and parts.porter.there:
+        return _CarriedDownload(parts.porter, connection, opened, sock, size=size, headers=headers)
     return StreamingResponse(
-        _content(opened, stream, size),
-        media_type="application/octet-stream",
-        headers={"Content-Length": str(size), "Content-Disposition": _attachment(path)},
+        _content(opened, sock, size), media_type="application/octet-stream", headers=headers
     )
 
 
-async def _content(opened: AsyncExitStack, stream: wire.Stream, size: int) -> AsyncIterator[bytes]:
+async def _content(opened: AsyncExitStack, sock: Plain, size: int) -> AsyncIterator[bytes]:
     async with opened:
-        async for piece in wire.read_chunks(stream.reader, size):
-            yield piece
+        reader, writer = await asyncio.open_unix_connection(sock=sock)
+        try:
+            async for piece in wire.read_chunks(reader, size):
+                yield piece
+        finally:
+            writer.transport.abort()
+
+
+class _CarriedDownload(Response):
+    """Its head is said here; its bytes go by the porter, and come whatever becomes of the controller."""
+
+    media_type = "application/octet-stream"
+
+    def __init__(
+        self, porter: Porter, connection: Takable, opened: AsyncExitStack, sock: Plain,
+        *, size: int, headers: dict[str, str],
+    ) -> None:  # fmt: skip
+        super().__init__(headers=headers | {"Connection": "close"})
+        self._porter, self._connection, self._opened = porter, connection, opened
+        self._sock, self._size = sock, size
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        async with self._opened:
+            self._connection.hold()
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            with await self._connection.take() as client:
+                carried = self._porter.carry(client, self._sock, "download", {}, size=self._size)
+            if carried is not None:
+                await carried.ended
 
 
 async def _pieces(spool: Any) -> AsyncIterator[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, suppress
@@ -10,28 +11,27 @@ from contextlib import ExitStack, asynccontextmanager, suppress
 from fastapi import APIRouter
 
 from oriel.controller.api.streams import both
+from oriel.controller.attending import SILENCE_S, about_of, attend, hold_of
 from oriel.controller.control import ControlLease, Viewer
 from oriel.controller.door import Opened, add_door, messages
 from oriel.controller.parts import Parts
-from oriel.controller.rfb import Hands, NoHands, RfbGuard
-from oriel.controller.rights import Mode
+from oriel.controller.rights import Mode, seconds_until
 from oriel.controller.sharing import Circle
 from oriel.controller.store.desktops import Desktop
-from oriel.model import wire
 from oriel.model.errors import WireError
+from oriel.porter.rfb import Hands, NoHands, RfbGuard
 
 __all__ = ["router"]
 
 router = APIRouter(prefix="/v1/desktops")
 
 PIECE = 1 << 17
-SILENCE_S = 5.0  # of a session whose viewer holds a key down: then it counts as gone, and lets go
 
 
 @asynccontextmanager
-async def _open_vnc(parts: Parts, found: Desktop) -> AsyncIterator[wire.Stream]:
-    async with parts.fleet.keeper(found.id).stream("vnc") as stream:
-        yield stream
+async def _open_vnc(parts: Parts, found: Desktop) -> AsyncIterator[socket.socket]:
+    async with parts.fleet.keeper(found.id).socket("vnc") as sock:
+        yield sock
 
 
 async def vnc(opened: Opened) -> None:
@@ -44,6 +44,12 @@ async def vnc(opened: Opened) -> None:
         else:
             viewer = stack.enter_context(circle.join(opened.principal, opened.mode))
             viewer.rung = "vnc"
+        if opened.carry is not None:
+            about = about_of(opened, viewer, watched=bool(named))
+            hold, left_s = hold_of(circle, viewer), seconds_until(opened.ends)
+            carried = await opened.carry(opened.target, "screen", about, hands=hold, left_s=left_s)
+            await attend(opened.parts, carried, circle, viewer)
+            return
         drives = opened.mode is Mode.CONTROL
         guard = RfbGuard(_Hands(circle.lease, viewer) if drives else NoHands())
         await _relay(opened, circle, viewer, guard, watched=bool(named))
@@ -62,12 +68,13 @@ class _Hands(Hands):
 
 
 async def _relay(opened: Opened, circle: Circle, viewer: Viewer, guard: RfbGuard, *, watched: bool) -> None:
-    stream: wire.Stream = opened.target
+    # Here only where there is no porter.
+    reader, writer = await asyncio.open_unix_connection(sock=opened.target)
     relayed = opened.parts.metrics.relayed
     outward, inward = relayed.labels(kind="vnc", direction="out"), relayed.labels(kind="vnc", direction="in")
 
     async def from_desktop() -> None:
-        while data := await stream.reader.read(PIECE):
+        while data := await reader.read(PIECE):
             outward.inc(len(data))
             await opened.websocket.send_bytes(data)
 
@@ -77,8 +84,8 @@ async def _relay(opened: Opened, circle: Circle, viewer: Viewer, guard: RfbGuard
                 raise WireError("RFB is binary")
             inward.inc(len(message))
             if passed := guard.feed(message):
-                stream.writer.write(passed)
-                await stream.writer.drain()
+                writer.write(passed)
+                await writer.drain()
 
     async def let_go() -> None:
         """Of what is down, when somebody else drives, or nothing more is heard from the viewer."""
@@ -90,14 +97,15 @@ async def _relay(opened: Opened, circle: Circle, viewer: Viewer, guard: RfbGuard
                 changed.clear()
                 silent = watched and time.monotonic() - viewer.heard > SILENCE_S
                 if guard.holding and (silent or circle.lease.holder is not viewer):
-                    stream.writer.write(guard.release())
+                    writer.write(guard.release())
 
     try:
         await both(from_desktop(), from_viewer(), let_go())
     finally:
         # A connection that ends must not leave a key down in the desktop.
         with suppress(ConnectionError):
-            stream.writer.write(guard.release())
+            writer.write(guard.release())
+        writer.close()
 
 
-add_door(router, "vnc", _open_vnc, vnc, views=True)
+add_door(router, "vnc", _open_vnc, vnc, views=True, carried=True)

@@ -46,8 +46,9 @@ NO_SECURITY = 1
 class Hands(Protocol):
     """Whether what a viewer does counts now."""
 
-    def drive(self) -> bool:
-        """A key, a button, a paste: taking the lease if it is to be had."""
+    def drive(self) -> bool | None:
+        """A key, a button, a paste: taking the lease if it is to be had. None: not known yet. Then the guard
+        waits at this message, and asks again when it is fed again."""
 
     def move(self) -> bool:
         """The pointer alone, or letting go of something."""
@@ -136,26 +137,31 @@ class RfbGuard:
         if length == 0:
             return False
         # A long message that will not pass is not kept until it is whole.
-        refused = part is Part.NEVER or (part is Part.CUT and not (length <= MAX_CUT and self._hands.drive()))
-        if refused:
+        may_cut = part is not Part.CUT or (length <= MAX_CUT and self._hands.drive())
+        if may_cut is None:
+            return False
+        if part is Part.NEVER or not may_cut:
             self._dropping = max(0, length - len(self._held))
         elif len(self._held) < length:
             return False
         else:
             message = bytes(self._held[:length])
-            if self._passes(part, message):
+            passes = self._passes(part, message)
+            if passes is None:
+                return False
+            if passes:
                 passed += message
         del self._held[:length]
         return bool(self._held)
 
-    def _passes(self, part: Part, message: bytes) -> bool:
+    def _passes(self, part: Part, message: bytes) -> bool | None:
         if part is Part.KEY:
             return self._key_passes(message)
         if part is Part.POINTER:
             return self._pointer_passes(*struct.unpack(">xBHH", message))
         return part in (Part.PICTURE, Part.CUT) or self._hands.drive()
 
-    def _key_passes(self, message: bytes) -> bool:
+    def _key_passes(self, message: bytes) -> bool | None:
         if message[0] == QEMU:
             down, keysym, code = struct.unpack(">HII", message[2:])
             up = message[:2] + bytes(2) + message[4:]
@@ -164,12 +170,11 @@ class RfbGuard:
             up = message[:1] + b"\0" + message[2:]
         if not down:
             return self._down.pop((keysym, code), None) is not None or self._hands.move()
-        if not self._hands.drive():
-            return False
-        self._down[keysym, code] = up
-        return True
+        if drives := self._hands.drive():
+            self._down[keysym, code] = up
+        return drives
 
-    def _pointer_passes(self, buttons: int, x: int, y: int) -> bool:
+    def _pointer_passes(self, buttons: int, x: int, y: int) -> bool | None:
         pressed = buttons & ~self._pointer[0]
         passes = self._hands.drive() if pressed else self._hands.move()
         if passes:

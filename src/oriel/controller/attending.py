@@ -1,0 +1,123 @@
+"""Screens that the porter carries: whose hands count, who may still look, taking them up after a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any
+
+import structlog
+
+from oriel.controller.access import reach_into
+from oriel.controller.control import Viewer
+from oriel.controller.door import Opened, until_ended
+from oriel.controller.live import Connection
+from oriel.controller.parts import Parts
+from oriel.controller.problems import status_of
+from oriel.controller.rights import Mode, Permission, Principal, Reach, seconds_until
+from oriel.controller.sharing import Circle
+from oriel.model.errors import AuthError, OrielError
+from oriel.porter import Carried
+
+__all__ = ["SILENCE_S", "about_of", "attend", "hold_of", "take_up"]
+
+SILENCE_S = 5.0  # of a session whose viewer holds a key down: then it counts as gone, and lets go
+_LOG = structlog.get_logger(__name__)
+
+
+def about_of(opened: Opened, viewer: Viewer, *, watched: bool) -> dict[str, Any]:
+    """What a later controller must know to take it up. `watched`: it belongs to a session of its own."""
+    principal = asdict(opened.principal)
+    principal["permissions"] = sorted(opened.principal.permissions)
+    return {
+        "desktop": opened.desktop.id, "generation": opened.desktop.generation, "principal": principal,
+        "mode": str(opened.mode), "viewer": viewer.id, "watched": watched,
+    }  # fmt: skip
+
+
+def hold_of(circle: Circle, viewer: Viewer) -> str:
+    """What this viewer's hands do now (porter/screen.py, `Hold`)."""
+    if not viewer.may_drive:
+        return "looks"
+    holder = circle.lease.holder
+    return "free" if holder is None else "drives" if holder is viewer else "asks"
+
+
+async def attend(parts: Parts, carried: Carried, circle: Circle, viewer: Viewer) -> None:
+    """Until it has ended."""
+
+    def wants() -> None:
+        if circle.lease.drive(viewer):
+            carried.change(hold_of(circle, viewer))
+        else:
+            carried.refuse()
+
+    carried.on_wants = wants
+    carried.on_used = lambda: _used(circle, viewer)
+    watched = bool(carried.about["watched"])
+    telling = asyncio.create_task(_tell(carried, circle, viewer, watched=watched))
+    try:
+        ended = await asyncio.shield(carried.ended)
+    finally:
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
+    for direction, count in (("in", ended.bytes_in), ("out", ended.bytes_out)):
+        parts.metrics.relayed.labels(kind="vnc", direction=direction).inc(count)
+
+
+def _used(circle: Circle, viewer: Viewer) -> None:
+    if circle.lease.holder is viewer:
+        circle.lease.drive(viewer)
+
+
+async def _tell(carried: Carried, circle: Circle, viewer: Viewer, *, watched: bool) -> None:
+    """Every change of who drives; and to let go of what is down, when nothing is heard from the viewer."""
+    with circle.watch() as changed:
+        while True:
+            changed.clear()
+            if (now := hold_of(circle, viewer)) != carried.hands:
+                carried.change(now)
+            if watched and time.monotonic() - viewer.heard > SILENCE_S:
+                carried.release()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SILENCE_S / 2 if watched else None):
+                    await changed.wait()
+
+
+async def take_up(parts: Parts, carried: Carried) -> None:
+    """One that an earlier controller let in: whoever may not look any more is told so, the others go on."""
+    if carried.kind != "screen":
+        return  # a download has an end of its own
+    try:
+        await _take_up(parts, carried)
+    except OrielError as error:
+        _LOG.info("a screen that was open is closed", code=error.code)
+        carried.end(4000 + status_of(error), error.code)
+
+
+async def _take_up(parts: Parts, carried: Carried) -> None:
+    about = carried.about
+    principal, mode = _principal(about["principal"]), Mode(about["mode"])
+    await parts.credentials.check(principal)
+    found, reach, ends = await reach_into(parts, principal, about["desktop"])
+    if mode is Mode.CONTROL and reach is Reach.VIEW:
+        raise AuthError("the right to control it has ended", hint="connect again")
+    if found.generation != about["generation"]:
+        raise AuthError("the desktop has started anew", hint="connect again")
+    connection = Connection(found.id, "vnc", principal, str(mode))
+    circle = parts.sharing.circle(found.id)
+    with parts.live.register(connection), circle.join(principal, mode, about["viewer"]) as viewer:
+        viewer.rung = "vnc"
+        viewer.heard = time.monotonic()
+        if carried.hands == "drives":
+            circle.lease.drive(viewer)
+        _LOG.info("a screen goes on", desktop=found.id, viewer=viewer.id)
+        await until_ended(attend(parts, carried, circle, viewer), connection, seconds_until(ends))
+
+
+def _principal(told: Mapping[str, Any]) -> Principal:
+    permissions = frozenset(Permission(one) for one in told["permissions"])
+    return Principal(**{**told, "permissions": permissions})

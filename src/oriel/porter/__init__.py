@@ -1,0 +1,9 @@
+"""The porter: carries viewers' screens and downloads once the controller has let them in, and outlives it.
+
+A process of its own, as powerless as the controller. The controller hands over both ends of a connection;
+from then on bytes pass here, whether there is a controller or not.
+"""
+
+from oriel.porter.client import Carried, Porter
+
+__all__ = ["Carried", "Porter"]

@@ -1,0 +1,5 @@
+import sys
+
+from oriel.porter.main import main
+
+sys.exit(main())
