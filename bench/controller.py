@@ -113,7 +113,10 @@ async def controller(home: Path) -> AsyncIterator[tuple[psutil.Process, httpx.As
     command = [sys.executable, "-m", "oriel.controller", "--home", str(home), "--port", "0",
                "--concurrent-starts", "16", "--waiting-starts", "100000", "--pool-size", "0",
                "--keep-templates", "false", "--requests-per-second", "100000",
-               "--request-burst", "100000", "--log-level", "warning"]  # fmt: skip
+               "--request-burst", "100000", "--log-level", "warning", "--pool-size", "0",
+               # Desktops of this host weigh nothing.
+               "--load-limit", "0", "--waiting-starts", "100000", "--memory-share-percent", "1",
+               "--memory-reserve-mib", "0"]  # fmt: skip
     with (home / "controller.out").open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, cwd=ROOT)
     try:

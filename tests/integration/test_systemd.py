@@ -19,7 +19,7 @@ pytestmark = pytest.mark.container
 
 PATIENCE_S = 120
 # systemd-analyze's exposure, from 0 (none) to 10. hostd's is what it must have: see its unit.
-MOST_EXPOSED = {"oriel.service": 2.0}
+MOST_EXPOSED = {"oriel.service": 2.0, "oriel-porter.service": 2.0}
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_the_controller_holds_no_power(host: SystemdHost) -> None:
     assert set(words["Uid"].split()) == {uid}
     assert {int(words[name], 16) for name in ("CapEff", "CapPrm", "CapBnd", "CapAmb")} == {0}
     assert (words["NoNewPrivs"], words["Seccomp"]) == ("1", "2")
-    for unit in ("oriel.service", "oriel-hostd.service"):
+    for unit in ("oriel.service", "oriel-porter.service", "oriel-hostd.service"):
         told = host.run("systemd-analyze", "security", "--no-pager", unit).stdout
         print(told.splitlines()[-1])
         exposure = float(told.splitlines()[-1].split(":")[1].split()[0])
@@ -83,10 +83,12 @@ def test_a_keeper_is_in_a_scope_of_its_own(host: SystemdHost) -> None:
 
 def test_a_killed_controller_is_back_and_whoever_asks_meanwhile_waits(host: SystemdHost, port: int) -> None:
     before = host.show("oriel.service", "MainPID"), keeper(host)
+    porter = host.show("oriel-porter.service", "MainPID")
     host.run("systemctl", "kill", "--signal=KILL", "oriel.service")
     answer = httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False, timeout=PATIENCE_S)
     assert answer.status_code == 200
     assert host.show("oriel.service", "MainPID") != before[0]
+    assert host.show("oriel-porter.service", "MainPID") == porter != "0"
     assert keeper(host) == before[1]
     assert works(host)
 
