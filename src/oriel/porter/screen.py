@@ -32,7 +32,7 @@ class Hold(StrEnum):
 
 
 class Screen(Hands):
-    """Begins at once. `ask`: tells the controller that the viewer `wants` to drive, or has `used` that it does;
+    """Begins at once. `ask`: tells the controller that the viewer `wants` to drive, or has `used` that;
     False if there is none. Then whoever drives goes on, and where nobody did anyone may.
     """
 
