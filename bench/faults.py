@@ -41,10 +41,15 @@ POINTS = {
     "start": ("state.starting", *(f"{edge}.{step}" for step in STEPS for edge in ("begin", "step"))),
     "run": ("state.running",),
     "stop": ("state.stopping", "machine.exited", "machine.gone"),
+    "pause": ("state.pausing", "machine.gone", "state.paused"),
+    "resume": ("state.resuming", "begin.machine", "step.machine", "step.agent", "step.clock", "state.running"),
+    # The fork's own life, from the first thing its journal says.
+    "fork": ("state.starting", "begin.disk", "step.disk", "begin.machine", "step.machine", "step.agent",
+             "begin.identity", "step.identity", "step.windows"),
     "delete": ("state.deleting", "machine.gone"),
-}
-PROCESSES = ("keeper", "gateway", "machine", "hostd")
-AT_REST = ("running", "stopped", "failed", "gone")
+}  # fmt: skip
+PROCESSES = ("keeper", "gateway", "machine", "hostd", "controller")
+AT_REST = ("running", "paused", "stopped", "failed", "gone")
 REST_DEADLINE_S = 60.0
 START_S = 600.0
 
@@ -62,12 +67,20 @@ async def run_case(host: Any, case: Case, **spec: Any) -> str:
     fakes: Any = importlib.import_module("tests.integration.keepers")
     inventory: Any = importlib.import_module("tests.inventory").Inventory
     keeper = await host.create(fakes.new_spec(**spec))
-    desktop_id = keeper.spec.id
-    if case.verb in ("stop", "delete"):
+    desktop_id, source = keeper.spec.id, ""
+    if case.verb in ("stop", "delete", "pause", "resume", "fork"):
         await keeper.ask("start", wait_s=START_S, deadline_s=START_S)
+    if case.verb == "resume":
+        await keeper.ask("pause", wait_s=START_S)
+    if case.verb == "fork":
+        await keeper.ask("snapshot", wait_s=START_S, name="forked")
+        source, fork = desktop_id, fakes.new_spec(**spec)
+        keeper = await host.create(fork, origin={"desktop": source, "snapshot": "forked"})
+        desktop_id = fork.id
+    before = keeper.events()[-1].seq
     asked = asyncio.create_task(_ask(host, keeper, case.verb))
     try:
-        at = await _until(keeper, case.point, since=keeper.events()[-1].seq)
+        at = await _until(keeper, case.point, since=0 if case.verb == "fork" else before)
         victim = None if at is None else _victim(host, keeper, case.process)
         if victim is None or not victim.signal(signal.SIGKILL):
             return "-"
@@ -82,8 +95,9 @@ async def run_case(host: Any, case: Case, **spec: Any) -> str:
     finally:
         asked.cancel()
         await asyncio.gather(asked, return_exceptions=True)
-        await host.ask("remove", id=desktop_id)
-        assert not (left := inventory.take().of(desktop_id)), left
+        for one in filter(None, (desktop_id, source)):
+            await host.ask("remove", id=one)
+            assert not (left := inventory.take().of(one)), left
 
 
 async def _ask(host: Any, keeper: Any, verb: str) -> None:
@@ -92,7 +106,8 @@ async def _ask(host: Any, keeper: Any, verb: str) -> None:
         if verb == "delete":
             await host.ask("remove", id=keeper.spec.id)
         else:
-            await keeper.ask("start" if verb == "run" else verb, wait_s=START_S, deadline_s=START_S)
+            asked = "start" if verb in ("run", "fork") else verb
+            await keeper.ask(asked, wait_s=START_S, deadline_s=START_S)
 
 
 async def _until(keeper: Any, point: str, since: int) -> Event | None:
@@ -102,7 +117,11 @@ async def _until(keeper: Any, point: str, since: int) -> Event | None:
         for event in events:
             if event.seq > since and event.kind == point:
                 return event
-            if event.seq > since and event.kind in ("desktop.gone", "state.stopped", "state.failed"):
+            if (
+                event.seq > since
+                and event.kind in ("desktop.gone", "state.stopped", "state.failed")
+                and event.kind != point
+            ):
                 return None
         await asyncio.sleep(0.002)
     return None
@@ -169,7 +188,7 @@ async def _run(
     verbs: list[str], processes: list[str], runtime: str, images: Path | None
 ) -> list[dict[str, Any]]:
     hosts: Any = importlib.import_module("tests.integration.hosts")
-    rows, spec, command = [], {}, hosts.FAKE_HOSTD
+    rows, spec, command = [], {}, hosts.KEEPING_HOSTD
     if runtime:
         newest = max(images.glob("*@*"), key=lambda path: path.stat().st_mtime) if images else None
         if newest is None:

@@ -18,6 +18,7 @@ from tests.integration.keepers import Keeper, start_ready
 from tests.inventory import Inventory
 
 FAKE_HOSTD = ("-m", "tests.integration.fakes.hostd")
+KEEPING_HOSTD = ("-m", "tests.integration.fakes.keeping_hostd")
 
 
 @dataclass
@@ -39,10 +40,11 @@ class Host:
     async def stream(self, verb: str, **args: Any) -> wire.Stream:
         return await wire.open_stream(wire.unix(self.home.hostd_socket), verb, args)
 
-    async def create(self, spec: DesktopSpec) -> Keeper:
+    async def create(self, spec: DesktopSpec, **more: Any) -> Keeper:
+        """`origin={desktop, snapshot}`: what a fork begins as."""
         self.home.image(spec.image).mkdir(parents=True, exist_ok=True)
         self.made.append(spec.id)
-        assert await self.ask("create", spec=spec.to_json()) == {"id": spec.id}
+        assert await self.ask("create", spec=spec.to_json(), **more) == {"id": spec.id}
         return Keeper(self.home, spec)
 
     async def terminate(self) -> int:
