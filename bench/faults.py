@@ -42,7 +42,8 @@ POINTS = {
     "run": ("state.running",),
     "stop": ("state.stopping", "machine.exited", "machine.gone"),
     "pause": ("state.pausing", "machine.gone", "state.paused"),
-    "resume": ("state.resuming", "begin.machine", "step.machine", "step.agent", "step.clock", "state.running"),
+    "resume": ("state.resuming", "begin.machine", "step.machine", "step.agent", "step.clock",
+               "state.running"),
     # The fork's own life, from the first thing its journal says.
     "fork": ("state.starting", "begin.disk", "step.disk", "begin.machine", "step.machine", "step.agent",
              "begin.identity", "step.identity", "step.windows"),
