@@ -37,6 +37,7 @@ COMMANDS = {
     "backup": "backups:backup",
     "restore": "backups:restore",
     "audit": "trail:audit",
+    "pool": "moments:pool",
     "drain": "upkeep:drain",
     "renew": "upkeep:renew",
     "bench": "host:bench",

@@ -9,7 +9,7 @@ import typer
 from oriel.cli.options import HomeOption, JsonFlag, NameArgument, connect
 from oriel.cli.output import Output
 
-__all__ = ["fork", "pause", "resume", "rewind", "snapshot", "templates"]
+__all__ = ["fork", "pause", "pool", "resume", "rewind", "snapshot", "templates"]
 
 templates = typer.Typer(help="Templates: booted moments that new desktops start from.", no_args_is_help=True)
 SnapshotArgument = Annotated[str, typer.Argument(metavar="SNAP", help="Name of the snapshot.")]
@@ -61,6 +61,19 @@ def rewind(
     Output(json=json).result(info.document, f"{info.name} is as it was at {snap}")
 
 
+def pool(json: JsonFlag = False, home: HomeOption = None) -> None:
+    """Desktops that wait ready, by kind."""
+    with connect(home) as oriel:
+        kinds = oriel.pool.list()
+    rows = [
+        (kind["runtime"], kind["image"], f"{kind['memory_mib']} MiB", f"{kind['ready']} of {kind['wanted']}",
+         f"{kind['held_mib']} MiB", kind["taken"], kind["missed"], kind["problem"])
+        for kind in kinds
+    ]  # fmt: skip
+    head = ("RUNTIME", "IMAGE", "MEMORY", "READY", "HOLD", "TAKEN", "MISSED", "PROBLEM")
+    Output(json=json).table({"items": kinds}, head, rows)
+
+
 @templates.command("build")
 def build_template(  # noqa: PLR0917 - options of a command
     image: Annotated[str | None, typer.Option(help="Golden image: NAME or NAME@VERSION.")] = None,
@@ -89,10 +102,10 @@ def list_templates(json: JsonFlag = False, home: HomeOption = None) -> None:
         items = oriel.templates.list()
     rows = [
         (item["id"], item["image"], item["vcpus"], f"{item['memory_mib']} MiB",
-         f"{item['size_bytes'] >> 20} MiB", item["created_at"])
+         f"{item['size_bytes'] >> 20} MiB", item["created_at"], item["problem"])
         for item in items
     ]  # fmt: skip
-    head = ("TEMPLATE", "IMAGE", "VCPUS", "MEMORY", "SIZE", "BUILT")
+    head = ("TEMPLATE", "IMAGE", "VCPUS", "MEMORY", "SIZE", "BUILT", "PROBLEM")
     Output(json=json).table({"items": items}, head, rows)
 
 
