@@ -96,7 +96,7 @@ def test_every_screen(
     # What an open menu half covers counts as too small a target; it is no target now.
     look(page, "menu", ".menu-list")
 
-    for table in ("proxies", "images", "tokens", "people", "audit"):
+    for table in ("proxies", "images", "templates", "snapshots", "tokens", "people", "audit"):
         page.goto(f"{oriel.url}/{table}")
         expect(page.locator("table, .table-note").first).to_be_visible()
         look(page, table)

@@ -83,6 +83,21 @@ def test_images_and_the_audit_log_are_listed(oriel: Oriel, open_page: OpenPage) 
     expect(page.get_by_role("row").filter(has_text="create").first).to_be_visible()
 
 
+def test_snapshots_are_listed_with_their_sizes_and_deleted(oriel: Oriel, open_page: OpenPage) -> None:
+    oriel.desktop("kept")
+    for name in ("one", "two"):
+        oriel.ask("POST", "/desktops/kept/snapshots", {"name": name})
+    page = open_page("/snapshots")
+    expect(page.get_by_role("row").filter(has_text="one")).to_contain_text("kept")
+    expect(page.get_by_text("Together 2 B on the disk.")).to_be_visible()
+    page.get_by_role("button", name="Delete one").click()
+    page.get_by_role("button", name="Delete for good").click()
+    expect(page.get_by_role("row").filter(has_text="one")).to_have_count(0)
+    assert oriel.host.machine("kept").snapshots == ["two"]
+    page.goto(f"{oriel.url}/templates")
+    expect(page.get_by_role("heading", name="Waiting ready")).to_be_visible()
+
+
 def test_a_viewer_looks_and_changes_nothing(oriel: Oriel, open_page: OpenPage) -> None:
     oriel.desktop("shown")
     oriel.ask("POST", "/users", {"name": "guest", "role": "viewer"})

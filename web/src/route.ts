@@ -1,6 +1,6 @@
 import { Cell } from "./cell";
 
-export const TABLES = ["proxies", "images", "tokens", "people", "audit"] as const;
+export const TABLES = ["proxies", "images", "templates", "snapshots", "tokens", "people", "audit"] as const;
 export type Table = (typeof TABLES)[number];
 
 export type Route =

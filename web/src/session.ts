@@ -93,7 +93,7 @@ export function mayControl(): boolean {
 /** The tables this person may read. */
 export function visibleTables(): readonly Table[] {
   if (who.value.kind !== "person") return [];
-  return who.value.session.permissions.includes("admin") ? TABLES : ["proxies", "images", "tokens"];
+  return who.value.session.permissions.includes("admin") ? TABLES : ["proxies", "images", "templates", "snapshots", "tokens"];
 }
 
 function enter(session: Session): void {

@@ -7,11 +7,15 @@ import { Audit } from "./audit";
 import { Images } from "./images";
 import { People } from "./people";
 import { Proxies } from "./proxies";
+import { Snapshots } from "./snapshots";
+import { Templates } from "./templates";
 import { Tokens } from "./tokens";
 
 const TABLES: Record<Table, () => ComponentChildren> = {
   proxies: () => <Proxies />,
   images: () => <Images />,
+  templates: () => <Templates />,
+  snapshots: () => <Snapshots />,
   tokens: () => <Tokens />,
   people: () => <People />,
   audit: () => <Audit />,
