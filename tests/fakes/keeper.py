@@ -54,6 +54,8 @@ class FakeDesktop:
     fail_pause: OrielError | None = None
     resumed: int = 0
     warm: bool = False
+    bytes_in: int = 5000
+    traffic: int = 0  # more of them at each look
     snapshots: list[str] = field(default_factory=list)
     origin: dict[str, str] | None = None  # of a fork: {desktop, snapshot}
     hold: asyncio.Event = field(default_factory=asyncio.Event)
@@ -152,9 +154,11 @@ class FakeDesktop:
         return {"timings": {}}
 
     async def on_inspect(self, _call: wire.Call) -> dict:
+        self.bytes_in += self.traffic
         egress = {"mode": "none", "proxy": ""} if self.egress is None else {
-            "mode": str(self.egress.mode), "proxy": self.egress.proxy, "bytes_in": 5000, "bytes_out": 700,
-            "connections": 12, "open": 2, "denied": 1, "denied_by_reason": {"not_public": 1},
+            "mode": str(self.egress.mode), "proxy": self.egress.proxy, "bytes_in": self.bytes_in,
+            "bytes_out": 700, "connections": 12, "open": 2, "denied": 1,
+            "denied_by_reason": {"not_public": 1},
             "upstream_errors": 0, "upstream_ok": True, "exit_ip": "203.0.113.7", "quota_used": 5700,
             "latency_ms": {"count": 2, "sum": 30.0, "buckets": {"10": 1, "50": 2, "+Inf": 2}, "p50": 10.0,
                            "p95": 50.0},

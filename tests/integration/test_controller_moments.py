@@ -76,6 +76,23 @@ async def test_one_that_nobody_uses_pauses_by_itself_and_not_while_it_is_watched
         assert (await desktop.refresh()).state == "running"
 
 
+@against(idle_bytes_per_second=1000)
+async def test_one_that_has_traffic_is_used(c: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oriel.controller.rules.EVERY_S", 0.05)
+    monkeypatch.setattr("oriel.controller.rules.LOOK_S", 0.1)
+    async with one(c) as desktop:
+        keeper = c.host.named("mine")
+        keeper.traffic = 1 << 40
+        before = keeper.bytes_in
+        await desktop.change(idle_timeout_s=1)
+        async with asyncio.timeout(60):
+            while keeper.bytes_in < before + 3 * keeper.traffic:  # looked at three times when it was due
+                await asyncio.sleep(0.01)
+        assert (await desktop.refresh()).state == "running"
+        keeper.traffic = 0
+        await c.until("mine", "paused")
+
+
 @against()
 async def test_a_stopped_one_is_not_woken(c: Running) -> None:
     async with one(c) as desktop:

@@ -32,7 +32,7 @@ from oriel.controller.passwords import Passwords
 from oriel.controller.pool import Pool
 from oriel.controller.restarts import Restarts
 from oriel.controller.room import Room
-from oriel.controller.rules import keep_rules
+from oriel.controller.rules import Traffic, keep_rules
 from oriel.controller.sharing import Sharing
 from oriel.controller.sign_on import SignOn
 from oriel.controller.stills import Stills
@@ -171,7 +171,12 @@ async def assemble(home: Home, settings: Settings, url: str) -> AsyncIterator[Pa
         if settings.keep_templates:
             group.create_task(templates.keep(), name="templates")
         group.create_task(pool.keep(), name="pool")
-        group.create_task(keep_rules(database, live, supervisor, parts.moments), name="rules")
+        group.create_task(
+            keep_rules(
+                database, live, supervisor, parts.moments, Traffic(fleet, settings.idle_bytes_per_second)
+            ),
+            name="rules",
+        )
         group.create_task(tally(bus, database, metrics), name="tally")
         restarts = Restarts(group, bus=bus, database=database, supervisor=supervisor, metrics=metrics)
         group.create_task(restarts.watch(), name="restarts")

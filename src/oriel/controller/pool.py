@@ -70,6 +70,7 @@ class Pool:
         self._taken: dict[str, Kind] = {}  # on their way into the database
         self._demand = Demand(settings.pool_size)
         self._default: Kind | None = None
+        self._newest: set[str] = set()
         self._not_before: dict[Kind, tuple[float, float]] = {}
         self._problems: dict[Kind, str] = {}
         self._adopted = False
@@ -89,7 +90,6 @@ class Pool:
             yield wanted
             return
         spare, seq = taken
-        self._taken[spare.id] = kind
         try:
             yield replace(wanted, id=spare.id, journal_seq=seq)
         except BaseException:
@@ -196,7 +196,7 @@ class Pool:
             self._demand.always(default)
 
     async def _unwanted(self, capacity: Capacity) -> list[tuple[Spare, str]]:
-        newest = _newest(await self._fleet.images())
+        self._newest = newest = _newest(await self._fleet.images())
         self._demand.forget(lambda kind: kind.image not in newest)
         found, left = [], {kind: self._demand.wanted(kind) for kind in self._demand.kinds}
         for spare in self._spares:
@@ -235,6 +235,8 @@ class Pool:
         clock = asyncio.get_running_loop().time()
         shortage = {}
         for kind in self._demand.kinds:
+            if kind.image not in self._newest:
+                continue  # replaced since this round began
             there = [one.kind for one in self._spares] + [*self._taken.values()]
             lacking = self._demand.wanted(kind) - there.count(kind)
             due, _ = self._not_before.get(kind, (0.0, AGAIN_S))
@@ -296,8 +298,16 @@ class Pool:
             if spare not in self._spares:
                 continue  # somebody else had it, while we asked another
             self._spares.remove(spare)
-            if (seq := await self._seq_of(spare)) is not None:
+            self._taken[spare.id] = kind  # from now on, until the database has it or it is back
+            try:
+                seq = await self._seq_of(spare)
+            except BaseException:
+                del self._taken[spare.id]
+                self._spares.append(spare)
+                raise
+            if seq is not None:
                 return spare, seq
+            del self._taken[spare.id]
             await self._remove(spare, "it has ended")
         return None
 

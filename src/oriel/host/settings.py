@@ -172,6 +172,10 @@ class Settings:
     keep_templates: bool = setting(
         True, "Whether templates are made and renewed by themselves, while the host is calm."
     )
+    idle_bytes_per_second: int = setting(
+        0, "Traffic above which a desktop that nobody looks at counts as used; 0: traffic does not count.",
+        _between(0, 1 << 40),
+    )  # fmt: skip
     memory_reserve_mib: int = setting(
         512, "Free memory of the host that no new desktop may count on, in MiB.", _between(0, 1 << 30)
     )
