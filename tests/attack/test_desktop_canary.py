@@ -83,7 +83,7 @@ def guest_processes(desktop: Desktop) -> list[int]:
     return [machine.pid, *(child.pid for child in machine.children(recursive=True))]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def used(desktop: Desktop, providers: tuple[Provider, Provider], origin: Origin) -> Desktop:
     """A desktop whose programs have used the proxy, in every way it has."""
     desktop.way_out("one", access_log=True)

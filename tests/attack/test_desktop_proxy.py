@@ -17,6 +17,7 @@ from tests.fakes.origin import Authority, Origin, Seen
 from tests.fakes.server import TcpServer
 
 Providers = tuple[Provider, Provider]
+CLI_DEADLINE_S = 400  # Node reads a CLI of ten megabytes, on an emulated processor
 GET_IP = "GET http://origin.test/ip"
 
 
@@ -34,7 +35,9 @@ def by_whom(origin: Origin, path: str, begun: Callable[[], contextlib.AbstractCo
     origin.seen.clear()
     with begun():
         return until(
-            lambda: next((seen for seen in list(origin.seen) if path in seen.path), None), f"a request {path}"
+            lambda: next((seen for seen in list(origin.seen) if path in seen.path), None),
+            f"a request {path}",
+            CLI_DEADLINE_S,
         )
 
 
@@ -44,14 +47,17 @@ def running(desktop: Desktop, script: str) -> Callable[[], contextlib.AbstractCo
     @contextlib.contextmanager
     def run() -> Iterator[None]:
         thread = threading.Thread(
-            target=lambda: desktop.sh(f"timeout 110 {script} < /dev/null", check=False), daemon=True
+            target=lambda: desktop.sh(
+                f"timeout {CLI_DEADLINE_S} {script} < /dev/null", check=False, timeout=CLI_DEADLINE_S + 60
+            ),
+            daemon=True,
         )
         thread.start()
         try:
             yield
         finally:
             desktop.sh("pkill -9 -x 'codex|claude|gemini|node|MainThread' ; true", check=False)
-            thread.join(120)
+            thread.join(DEADLINE_S)
 
     return run
 
@@ -96,21 +102,24 @@ CLIS = {
 
 
 @pytest.mark.parametrize("tool", CLIS)
-def test_each_cli_goes_out_by_it(neighbour: Desktop, providers: Providers, origin: Origin, tool: str) -> None:
+def test_each_cli_goes_out_by_it(desktop: Desktop, providers: Providers, origin: Origin, tool: str) -> None:
+    desktop.way_out("one")
     path, command = CLIS[tool]
-    seen = by_whom(origin, path, running(neighbour, command))
-    assert seen.peer == EXITS[1]
+    seen = by_whom(origin, path, running(desktop, command))
+    assert seen.peer == EXITS[0]
 
 
-def test_gemini_goes_out_by_it(neighbour: Desktop, providers: Providers) -> None:
+def test_gemini_goes_out_by_it(desktop: Desktop, providers: Providers) -> None:
     """Its service's address cannot be changed: what its provider is asked for has to do."""
-    asked = len(providers[1].proxy.asked)
-    with running(neighbour, "env GEMINI_API_KEY=x gemini --skip-trust -p hi")():
+    desktop.way_out("one")
+    asked = len(providers[0].proxy.asked)
+    with running(desktop, "env GEMINI_API_KEY=x gemini --skip-trust -p hi")():
         until(
             lambda: "generativelanguage.googleapis.com:443" in [
-                one.authority for one in providers[1].proxy.asked[asked:] if one.authorized
+                one.authority for one in providers[0].proxy.asked[asked:] if one.authorized
             ],
             "a request for its service",
+            CLI_DEADLINE_S,
         )  # fmt: skip
 
 
