@@ -14,11 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import hypothesis
 import pytest
 
 from tests.inventory import TEST_HOME, Inventory
 
 ROOT = Path(__file__).resolve().parents[1]
+# How long an example takes says how busy the machine is, and nothing of what is tried.
+hypothesis.settings.register_profile("oriel", deadline=None)
+hypothesis.settings.load_profile("oriel")
 # Nothing is made behind a test's back, but where it asks for that.
 NOTHING_AHEAD = {"ORIEL_POOL_SIZE": "0", "ORIEL_KEEP_TEMPLATES": "false"}
 

@@ -137,7 +137,7 @@ REQUEST = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(REQUEST, min_size=1, max_size=8))
 def test_a_keeper_s_socket_answers_the_next_caller_whatever_came_before(requests: list[bytes]) -> None:
     unforeseen: list[BaseException] = []
