@@ -124,11 +124,13 @@ class Ledger:
 def open_counters(path: Path) -> int:
     """A descriptor of the file, made if it is not there, with all its room on the disk: writing to its memory
     cannot fail later. NoSpaceError."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    fd = -1
     try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         os.posix_fallocate(fd, 0, SIZE)
     except OSError as error:
-        os.close(fd)
+        if fd >= 0:
+            os.close(fd)
         raise NoSpaceError(
             f"{path} cannot be written: {error.strerror}",
             hint="free space on the file system of the home directory",

@@ -52,7 +52,7 @@ class Gateway:
         spec: EgressSpec,
     ) -> None:
         self.spec = spec
-        self._counters = counters
+        self._counters, self._counters_fd = counters, -1
         self._sockets = sockets
         self._uid = uid
         self._log = log
@@ -67,6 +67,8 @@ class Gateway:
 
     async def start(self, group: asyncio.TaskGroup) -> None:
         """Start the process; `group` keeps it running and configured from then on. See `ready`."""
+        # Once: that the disk is full later keeps no gateway from coming back.
+        self._counters_fd = open_counters(self._counters)
         await self._launch()
         self._keeping = group.create_task(self._keep(), name="gateway")
 
@@ -125,10 +127,12 @@ class Gateway:
                 await self._keeping
             self._keeping = None
         await self._end_process()
+        if self._counters_fd >= 0:
+            os.close(self._counters_fd)
+            self._counters_fd = -1
 
     async def _launch(self) -> None:
         ours, theirs = socket.socketpair()
-        counters = open_counters(self._counters)
         fds = {
             "control_fd": theirs.fileno(),
             "proxy_fd": self._sockets.proxy.fileno(),
@@ -136,18 +140,15 @@ class Gateway:
             "dns_tcp_fd": self._sockets.dns_tcp.fileno(),
             "transparent_fd": self._sockets.transparent.fileno(),
             "media_fd": self._sockets.media.fileno(),
-            "counters_fd": counters,
+            "counters_fd": self._counters_fd,
         }
-        try:
-            with theirs:
-                self._process = spawn(
-                    gateway_argv(uid=self._uid, **fds),
-                    log=self._log,
-                    env={"PYTHONPATH": str(Path(oriel.__file__).parents[1])},
-                    pass_fds=tuple(fds.values()),
-                )
-        finally:
-            os.close(counters)
+        with theirs:
+            self._process = spawn(
+                gateway_argv(uid=self._uid, **fds),
+                log=self._log,
+                env={"PYTHONPATH": str(Path(oriel.__file__).parents[1])},
+                pass_fds=tuple(fds.values()),
+            )
         identity = ProcessId.of(self._process.pid)
         if identity is not None:
             self._journal.record(
