@@ -141,6 +141,18 @@ async def test_one_that_cannot_be_made_leaves_nothing_and_is_told(c: Running) ->
 
 
 @against(pool_size=1)
+async def test_nothing_is_made_ahead_on_a_host_that_is_emptied(c: Running) -> None:
+    (waiting,) = await until_spare(c, 1)
+    async with c.sdk() as oriel:
+        await oriel.drain()
+        waiting.warm = False
+        await until_spare(c, 0)
+        assert not await c.parts.room.calm()
+        await oriel.drain(on=False)
+    await until_spare(c, 1)
+
+
+@against(pool_size=1)
 async def test_what_waits_makes_room_and_nothing_is_made_without(
     c: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:

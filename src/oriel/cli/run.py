@@ -148,11 +148,19 @@ async def up(options: argparse.Namespace, home: Home) -> None:
         with phases.phase("first desktop"):
             desktop = None if options.no_desktop else await _ensure_desktop(client, options.runtime)
         result = await _result(client, home, desktop)
+        await _tell_templates(client)
     _tell(result, desktop)
     if options.detach:
         print(json.dumps(result), flush=True)
     elif mine:
         await _stay(serving)
+
+
+async def _tell_templates(client: AsyncOriel) -> None:
+    """The controller makes them by itself while the host is calm: a boot each, that nobody waits for here."""
+    working = {name for name, told in (await client.host())["runtimes"].items() if told["works"]}
+    if working - {Runtime.CONTAINER} and not await client.templates.list():
+        print("  templates for virtual machines are made in the background", file=sys.stderr, flush=True)
 
 
 def _tell(result: Mapping[str, Any], desktop: DesktopInfo | None) -> None:
