@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.faults_controller import Api, api, settled_by_the_next
 from bench.report import publish
 from oriel.host.layout import Home
 from oriel.host.process import ProcessId, wait_gone
@@ -33,7 +34,7 @@ from oriel.model.errors import OrielError
 from oriel.model.events import Event
 from oriel.model.spec import Runtime
 
-__all__ = ["POINTS", "PROCESSES", "Case", "run_case"]
+__all__ = ["AT_REST", "POINTS", "PROCESSES", "Case", "at_rest", "run_case", "run_cell", "told_truly", "until"]
 
 STEPS = ("link", "disk", "gateway", "machine", "agent", "identity", "windows")
 # What the journal says, by the verb under which it says so. A new step is one more word here.
@@ -81,7 +82,7 @@ async def run_case(host: Any, case: Case, **spec: Any) -> str:
     before = keeper.events()[-1].seq
     asked = asyncio.create_task(_ask(host, keeper, case.verb))
     try:
-        at = await _until(keeper, case.point, since=0 if case.verb == "fork" else before)
+        at = await until(keeper, case.point, since=0 if case.verb == "fork" else before)
         victim = None if at is None else _victim(host, keeper, case.process)
         if victim is None or not victim.signal(signal.SIGKILL):
             return "-"
@@ -90,8 +91,8 @@ async def run_case(host: Any, case: Case, **spec: Any) -> str:
             await asyncio.to_thread(host.process.wait)
             await host.launch()
         await asked
-        state = await _at_rest(host, desktop_id)
-        _told_truly(state, inventory.take().of(desktop_id))
+        state = await at_rest(host, desktop_id)
+        told_truly(state, inventory.take().of(desktop_id))
         return state
     finally:
         asked.cancel()
@@ -111,7 +112,7 @@ async def _ask(host: Any, keeper: Any, verb: str) -> None:
             await keeper.ask(asked, wait_s=START_S, deadline_s=START_S)
 
 
-async def _until(keeper: Any, point: str, since: int) -> Event | None:
+async def until(keeper: Any, point: str, since: int) -> Event | None:
     """The event, read from the journal's file: also of a keeper that is being killed. None if it has gone."""
     while keeper.paths.journal.exists():
         events: list[Event] = keeper.events()
@@ -146,7 +147,7 @@ def _victim(host: Any, keeper: Any, process: str) -> ProcessId | None:
     return recorded.get(process)
 
 
-async def _at_rest(host: Any, desktop_id: str) -> str:
+async def at_rest(host: Any, desktop_id: str) -> str:
     """The state that its keeper and hostd agree on, once it is one to rest in."""
     last = "unknown"
     async with asyncio.timeout(REST_DEADLINE_S):
@@ -173,7 +174,7 @@ def _settled(desktop_id: str, told: dict[str, Any]) -> bool:
     return not Path(f"/run/netns/oriel-{desktop_id}").exists()
 
 
-def _told_truly(state: str, found: list[str]) -> None:
+def told_truly(state: str, found: list[str]) -> None:
     """A desktop that runs has its namespaces; one that does not has nothing but its keeper and its slot."""
     kinds = {line.partition(":")[0] for line in found}
     if state == "running":
@@ -183,6 +184,18 @@ def _told_truly(state: str, found: list[str]) -> None:
     else:
         assert kinds <= {"processes", "slots"}, found
         assert not [line for line in found if "oriel.egress" in line], found
+
+
+async def run_cell(host: Any, controller: Api | None, case: Case, **spec: Any) -> str:
+    """As `run_case`, of the controller too if there is one; a failure is told."""
+    try:
+        if case.process != "controller":
+            return await run_case(host, case, **spec)
+        return (
+            "-" if controller is None else await settled_by_the_next(host, controller, case.verb, case.point)
+        )
+    except (AssertionError, TimeoutError, OrielError) as error:
+        return f"FAILED: {str(error)[:300] or type(error).__name__}"
 
 
 async def _run(
@@ -196,15 +209,16 @@ async def _run(
             raise SystemExit("--runtime needs --images")
         spec, command = {"runtime": Runtime(runtime), "image": newest.name}, ("-m", "oriel.hostd")
     with tempfile.TemporaryDirectory(prefix="of-", dir="/tmp") as directory:
-        async with hosts.hosted(Home(Path(directory) / "h", images), command) as host:
+        async with contextlib.AsyncExitStack() as stack:
+            host = await stack.enter_async_context(hosts.hosted(Home(Path(directory) / "h", images), command))
+            above = None
+            if "controller" in processes and not runtime:
+                above = await stack.enter_async_context(api(host))
             for verb in verbs:
                 for point in POINTS[verb]:
                     row: dict[str, Any] = {"verb": verb, "at": point}
                     for process in processes:
-                        try:
-                            row[process] = await run_case(host, Case(verb, point, process), **spec)
-                        except (AssertionError, TimeoutError, OrielError) as error:
-                            row[process] = f"FAILED: {str(error)[:300] or type(error).__name__}"
+                        row[process] = await run_cell(host, above, Case(verb, point, process), **spec)
                     rows.append(row)
                     print(row, file=sys.stderr, flush=True)
     return rows

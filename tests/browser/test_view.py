@@ -150,6 +150,21 @@ def test_the_server_s_name_is_never_markup(oriel: Oriel, open_page: OpenPage) ->
     assert "onerror" not in page.content()
 
 
+def test_no_parameter_of_the_address_chooses_where_the_viewer_connects(
+    oriel: Oriel, open_page: OpenPage
+) -> None:
+    oriel.desktop("desk")
+    wanted = "host=198.51.100.1&port=1&path=evil&encrypt=1&autoconnect=1&password=x&url=ws://198.51.100.1/"
+    page = open_page("/desktops/desk")
+    opened: list[str] = []
+    page.on("websocket", lambda socket: opened.append(socket.url))
+    page.goto(f"{page.url}?{wanted}")
+    live(page)
+    assert opened
+    ours = page.evaluate("location.origin.replace(/^http/, 'ws') + '/v1/desktops/'")
+    assert [url for url in opened if not url.startswith(ours)] == []
+
+
 def test_a_lost_connection_keeps_the_last_frame_and_comes_back(oriel: Oriel, open_page: OpenPage) -> None:
     oriel.desktop("desk")
     page = live(open_page("/desktops/desk"))

@@ -34,6 +34,27 @@ def test_everything_is_there_and_comes_back_when_killed(server: Server) -> None:
     assert "verify-" not in server.oriel("proxy", "list").stdout + server.oriel("list").stdout
 
 
+def test_the_screen_is_no_other_user_s(golden_image: Path) -> None:
+    """x11vnc CVE-2020-29074: a picture in shared memory or in a file that everyone may read."""
+
+    async def scenario() -> tuple[str, str]:
+        async with booted(Runtime.CONTAINER, golden_image) as guest:
+            await guest.ready("browser")
+            _, picture = await guest.sh(
+                "ls -d /run/xvfb/Xvfb_screen0 && ipcs -m | awk '$4 ~ /^[0-7]+$/ {print $4}'"
+            )
+            _, tried = await guest.sh(
+                "setpriv --reuid=65534 --clear-groups cat /run/xvfb/Xvfb_screen0 2>&1 || true"
+            )
+            return picture, tried
+
+    picture, tried = asyncio.run(scenario())
+    name, *modes = picture.split()
+    assert name == "/run/xvfb/Xvfb_screen0"
+    assert all(mode.endswith("00") for mode in modes), modes
+    assert "Permission denied" in tried
+
+
 def test_the_checks_see_what_is_wrong(golden_image: Path) -> None:
     """Without its font, a policy and its sandbox: each check names what it misses."""
 
