@@ -13,7 +13,7 @@ from oriel.host.process import BASE_ENVIRONMENT, ProcessId, end
 
 __all__ = ["Part"]
 
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 30.0
 STEADY_S = 60.0  # a process that lived this long starts its pauses anew
 STOP_DEADLINE_S = 15.0
 
