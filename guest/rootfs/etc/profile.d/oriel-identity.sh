@@ -22,7 +22,15 @@ if [ -n "${BASH_VERSION-}" ] && [ -n "${PS1-}" ]; then
     *__oriel_identity*) ;;
     *) PROMPT_COMMAND="__oriel_identity${PROMPT_COMMAND:+; $PROMPT_COMMAND}" ;;
   esac
-elif [ -z "${SESSION_ID-}" ] && grep -q '^SESSION_ID=' /etc/environment; then
-  SESSION_ID=$(sed -n 's/^SESSION_ID="\{0,1\}\([^"]*\)"\{0,1\}$/\1/p' /etc/environment)
-  export SESSION_ID
+elif [ -z "${SESSION_ID-}" ]; then
+  while IFS= read -r __line; do
+    case $__line in
+      SESSION_ID=*)
+        __line=${__line#SESSION_ID=}
+        __line=${__line#\"}
+        export SESSION_ID="${__line%\"}"
+        ;;
+    esac
+  done </etc/environment
+  unset __line
 fi
