@@ -6,11 +6,13 @@ tools, and `tar --zstd` of the tree at zstd's level 9.
 
 from __future__ import annotations
 
+import json
 import secrets
 import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,8 +34,11 @@ CHANGES = {  # recipes of the bench's own: each changes one layer
 }
 
 
-async def measure_builds(place: Path) -> dict[str, Any]:
-    """`place`: where there is room for two images and a plain tree. Everything is removed again."""
+async def measure_builds(place: Path, other: Mapping[str, Any]) -> dict[str, Any]:
+    """`place`: where there is room for two images and a plain tree. Everything is removed again.
+
+    `other`: the manifest of an image built elsewhere. Of the same plan, it must have the same content.
+    """
     with tempfile.TemporaryDirectory(prefix="oriel-bench-", dir=place) as scratch:
         home = Home(Path(scratch))
         home.recipes.mkdir()
@@ -47,15 +52,18 @@ async def measure_builds(place: Path) -> dict[str, Any]:
             ours[name] = await _timed(home, name)
             shutil.rmtree(next(home.images.glob(f"{name}@*")))
         plan = plan_of("default", home)
+        manifest = json.loads((home.image(plan.image_id) / "manifest.json").read_text())
         began = time.monotonic()
         parcel = Path(scratch, "image.oriel")
         done = await export_image(home, plan.image_id, parcel, _quiet)
         ours |= {"export_seconds": time.monotonic() - began, "export_mb": done["size_bytes"] / 1e6}
         shutil.rmtree(home.images)
         parcel.unlink()
+        same = manifest["content"] == other["content"] if plan.image_id == other["id"] else None
         rival = await _plain(plan, Path(scratch, "plain"))
     return {
-        "ours": ours, "rival": rival, "targets": TARGETS,
+        "ours": ours, "rival": rival, "targets": TARGETS, "content": manifest["content"],
+        "same_content_as_elsewhere": same,
         "ratio": {"seconds": ours["cold"] / rival["seconds"], "mb": ours["export_mb"] / rival["mb"]},
     }  # fmt: skip
 

@@ -173,7 +173,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.image", description=__doc__)
     parser.add_argument("--json", action="store_true", help="only the JSON document, no table")
     parser.add_argument("--runtime", choices=sorted(DRIVERS), action="append")
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument(
+        "--runs", type=int, default=3, help="boots of each runtime; 0: none, for --build alone"
+    )
     parser.add_argument("--home", type=Path, default=None)
     parser.add_argument("--image", default=None, help="an image's id; default: the newest of `default`")
     parser.add_argument("--build", action="store_true", help="build and export too, from nothing; minutes")
@@ -185,10 +187,10 @@ def main() -> None:
     directory = home.image(image)
     manifest = json.loads((directory / "manifest.json").read_text())
     result: dict[str, Any] = {"image": image, "size_bytes": manifest["files"], "parts": manifest.get("parts")}
-    for runtime in options.runtime or ["container", "qemu"]:
+    for runtime in (options.runtime or ["container", "qemu"]) if options.runs else []:
         result[runtime] = asyncio.run(measure(Runtime(runtime), directory, options.runs))
     if options.build:
-        result["build"] = asyncio.run(measure_builds(home.root))
+        result["build"] = asyncio.run(measure_builds(home.root, manifest))
     if not options.json:
         for runtime in DRIVERS:
             if runtime in result:

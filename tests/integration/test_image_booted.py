@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import secrets
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,7 @@ from oriel.model.spec import Runtime
 from tests.conftest import Server
 
 pytestmark = [pytest.mark.container, pytest.mark.usefixtures("need_root")]
+RECIPES = os.environ.get("ORIEL_TEST_RECIPES", "").split()
 LOOKS = {look.id: look for look in PLAIN}
 
 
@@ -30,6 +34,7 @@ def test_everything_is_there_and_comes_back_when_killed(server: Server) -> None:
     ids = {check["id"] for check in document["checks"]}
     assert {"apt_through_the_proxy", "browser_policies", "glyphs", "screen_comes_first"} <= ids
     assert {"windows_at_1280x720", "windows_at_1920x1080", "revives_xvfb", "revives_oriel_agent"} <= ids
+    assert {"revives_oriel_webrtc", "revives_session_bus"} <= ids
     # What it made is gone again.
     assert "verify-" not in server.oriel("proxy", "list").stdout + server.oriel("list").stdout
 
@@ -50,6 +55,17 @@ def test_the_screen_is_no_other_user_s(golden_image: Path) -> None:
     assert modes == "access_perms=0600"
     assert picture == "/run/xvfb/Xvfb_screen0"
     assert "Permission denied" in told
+
+
+@pytest.mark.skipif(not RECIPES, reason="no recipes are named in ORIEL_TEST_RECIPES: minutes and a GiB each")
+@pytest.mark.parametrize("recipe", RECIPES or ["none"])
+def test_another_recipe_is_built_and_verified(server: Server, images_directory: Path, recipe: str) -> None:
+    info = asyncio.run(build(recipe, Home(server.home, images_directory), lambda _: None))
+    told = server.oriel(
+        "image", "verify", info.id, "--runtime", "container", "--json", check=False, timeout=1800
+    )
+    document = json.loads(told.stdout)
+    assert document["passed"], [check for check in document["checks"] if not check["passed"]]
 
 
 def test_the_checks_see_what_is_wrong(golden_image: Path) -> None:
@@ -109,6 +125,21 @@ def test_a_recipe_of_ones_own(golden_image: Path, images_directory: Path, tmp_pa
     assert (kind, power, state) == ("ext4", "root", "active")
     assert "current 1600 x 900" in screen
     assert first == ["root", "http://192.168.0.1:3128"]
+
+
+def test_an_image_in_use_is_not_deleted(server: Server, golden_image: Path, images_directory: Path) -> None:
+    """A second name for the same files: what is asked to be deleted here must not be the others' image."""
+    image = f"kept@{secrets.token_hex(6)}"
+    shutil.copytree(golden_image, images_directory / image, copy_function=os.link)
+    server.oriel("create", "keeps", "--image", image, "--runtime", "container")
+    refused = server.oriel("image", "delete", image, check=False)
+    assert refused.returncode == 4
+    assert f"the image {image} is used by" in refused.stderr
+    assert image in server.oriel("image", "list").stdout
+    assert server.oriel("exec", "keeps", "--", "cat", "/etc/hostname").stdout == "keeps\n"
+    server.oriel("delete", "keeps")
+    server.oriel("image", "delete", image)
+    assert not (images_directory / image).exists()
 
 
 def test_an_open_terminal_learns_its_session(golden_image: Path) -> None:

@@ -17,7 +17,7 @@ from oriel.image.listing import content_hash, list_tree, sizes_by_part
 from oriel.image.packing import pack
 from oriel.image.records import FORMAT, measured, write_records
 from oriel.image.transfer import Exported, export_image, import_image
-from oriel.model.errors import InvalidError, NotFoundError, StateError
+from oriel.model.errors import HostError, InvalidError, NotFoundError, StateError
 
 pytestmark = pytest.mark.usefixtures("need_root")
 ID = "small@0123456789ab"
@@ -155,3 +155,14 @@ def test_what_is_missing_is_said(homes: tuple[Home, Home], tmp_path: Path) -> No
     with pytest.raises(StateError, match="already there"):
         exported(one, tmp_path / "x")
     assert (tmp_path / "x").read_text() == "mine"
+
+
+def test_who_is_not_root_is_told_where_to_do_it(
+    homes: tuple[Home, Home], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    for refused in (lambda: exported(homes[0], tmp_path / "x"), lambda: imported(homes[1], tmp_path / "x")):
+        with pytest.raises(HostError, match="needs root, on the host that has it") as caught:
+            refused()
+        assert "run it there with sudo" in caught.value.hint
+    assert not (tmp_path / "x").exists()

@@ -231,7 +231,10 @@ def _sha256(file: Path) -> str:
 
 def _need_root(what: str) -> None:
     if os.geteuid() != 0:
-        raise HostError(f"{what} an image needs root", hint="run it with sudo")
+        raise HostError(
+            f"{what} an image needs root, on the host that has it",
+            hint="run it there with sudo: images do not travel through the controller's API",
+        )
 
 
 def _foreign(parcel: Path, why: str) -> OrielError:
