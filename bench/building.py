@@ -34,6 +34,13 @@ CHANGES = {  # recipes of the bench's own: each changes one layer
 }
 
 
+async def measure_rebuilds(place: Path) -> dict[str, float]:
+    """Seconds to build after a change, on the layers that the home `place` has. What is built is removed."""
+    with tempfile.TemporaryDirectory(prefix="oriel-bench-", dir=place) as scratch:
+        home = Home(Path(scratch), (place / "images").resolve())
+        return await _rebuilds(home)
+
+
 async def measure_builds(place: Path, other: Mapping[str, Any]) -> dict[str, Any]:
     """`place`: where there is room for two images and a plain tree. Everything is removed again.
 
@@ -41,22 +48,18 @@ async def measure_builds(place: Path, other: Mapping[str, Any]) -> dict[str, Any
     """
     with tempfile.TemporaryDirectory(prefix="oriel-bench-", dir=place) as scratch:
         home = Home(Path(scratch))
-        home.recipes.mkdir()
-        (home.recipes / "more").mkdir()
-        (home.recipes / "more/note").write_text(secrets.token_hex(8))
-        for name, text in CHANGES.items():
-            (home.recipes / f"{name}.toml").write_text(text)
-        ours: dict[str, float] = {}
-        ours["cold"] = await _timed(home, "default")
-        for name in CHANGES:
-            ours[name] = await _timed(home, name)
-            shutil.rmtree(next(home.images.glob(f"{name}@*")))
+        ours = {"cold": await _timed(home, "default")} | await _rebuilds(home)
         plan = plan_of("default", home)
         manifest = json.loads((home.image(plan.image_id) / "manifest.json").read_text())
         began = time.monotonic()
         parcel = Path(scratch, "image.oriel")
         done = await export_image(home, plan.image_id, parcel, _quiet)
         ours |= {"export_seconds": time.monotonic() - began, "export_mb": done["size_bytes"] / 1e6}
+        print(
+            f"  export: {ours['export_seconds']:.1f} s, {ours['export_mb']:.0f} MB",
+            file=sys.stderr,
+            flush=True,
+        )
         shutil.rmtree(home.images)
         parcel.unlink()
         same = manifest["content"] == other["content"] if plan.image_id == other["id"] else None
@@ -66,6 +69,21 @@ async def measure_builds(place: Path, other: Mapping[str, Any]) -> dict[str, Any
         "same_content_as_elsewhere": same,
         "ratio": {"seconds": ours["cold"] / rival["seconds"], "mb": ours["export_mb"] / rival["mb"]},
     }  # fmt: skip
+
+
+async def _rebuilds(home: Home) -> dict[str, float]:
+    """Each change is built on the layers that are there."""
+    (home.recipes / "more").mkdir(parents=True)
+    (home.recipes / "more/note").write_text(secrets.token_hex(8))
+    seconds = {}
+    for name, text in CHANGES.items():
+        (home.recipes / f"{name}.toml").write_text(text)
+        seconds[name] = await _timed(home, name)
+        plan = plan_of(name, home)
+        shutil.rmtree(home.image(plan.image_id))
+        if name == "tools":
+            shutil.rmtree(home.image_cache / f"tools-{plan.tools_key[:16]}")
+    return seconds
 
 
 async def _timed(home: Home, recipe: str) -> float:

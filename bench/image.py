@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bench.building import measure_builds
+from bench.building import measure_builds, measure_rebuilds
 from oriel.host import slots
 from oriel.host.cgroups import Cgroup
 from oriel.host.layout import Home, default_home
@@ -179,6 +179,7 @@ def main() -> None:
     parser.add_argument("--home", type=Path, default=None)
     parser.add_argument("--image", default=None, help="an image's id; default: the newest of `default`")
     parser.add_argument("--build", action="store_true", help="build and export too, from nothing; minutes")
+    parser.add_argument("--rebuild", action="store_true", help="rebuild after changes, on the home's layers")
     options = parser.parse_args()
     home = Home(options.home or default_home())
     image = options.image or default_image(home)
@@ -189,6 +190,8 @@ def main() -> None:
     result: dict[str, Any] = {"image": image, "size_bytes": manifest["files"], "parts": manifest.get("parts")}
     for runtime in (options.runtime or ["container", "qemu"]) if options.runs else []:
         result[runtime] = asyncio.run(measure(Runtime(runtime), directory, options.runs))
+    if options.rebuild:
+        result["rebuild"] = asyncio.run(measure_rebuilds(home.root))
     if options.build:
         result["build"] = asyncio.run(measure_builds(home.root, manifest))
     if not options.json:
