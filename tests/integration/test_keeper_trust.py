@@ -83,6 +83,10 @@ def test_what_a_keeper_never_needs_it_cannot_get(home: Home) -> None:
             fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
             assert fields["Uid"].split() == [str(200_000 + keeper.events()[0].data["slot"])] * 4
             assert (int(fields["CapEff"], 16), int(fields["CapBnd"], 16), fields["NoNewPrivs"]) == (0, 0, "1")
+            # A filter of system calls over both, and the keeper's over the gateway's too.
+            assert (fields["Seccomp"], fields["Seccomp_filters"]) == ("2", "2")
+            own = Path(f"/proc/{keeper.process.pid}/status").read_text()
+            assert "Seccomp:\t2\n" in own
 
     run(scenario)
 

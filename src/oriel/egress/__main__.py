@@ -27,6 +27,7 @@ from oriel.egress.listener import listen_dns_tcp, listen_dns_udp, listen_tcp, lo
 from oriel.egress.media import MediaRelay
 from oriel.egress.service import Outbox, serve_control
 from oriel.egress.transparent import serve_transparent
+from oriel.host.seccomp import NO_PROCESSES, confine
 from oriel.model.errors import WireError
 from oriel.model.wire import MAX_LINE
 
@@ -65,7 +66,8 @@ def become(uid: int) -> None:
 
 
 def harden() -> None:
-    """No core dump, no peeking by others of the same user, no new privileges; many descriptors.
+    """No core dump, no peeking by others of the same user, no new privileges, no other programs or
+    processes; many descriptors.
 
     We die with the keeper, whatever state we are in; that the control pair closes is the gentler way.
     """
@@ -73,6 +75,7 @@ def harden() -> None:
     _prctl(PR_SET_DUMPABLE, 0)
     _prctl(PR_SET_NO_NEW_PRIVS, 1)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    confine(NO_PROCESSES, alone=True)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 

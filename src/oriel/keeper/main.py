@@ -16,6 +16,7 @@ from oriel.host.logs import log_json
 from oriel.host.privileges import drop_capabilities, forbid_core_dumps
 from oriel.host.probes import read_probes
 from oriel.host.records import tell
+from oriel.host.seccomp import CLOSED, confine
 from oriel.keeper.server import DriverOf, keep
 from oriel.machine.driver import Driver
 from oriel.model.errors import OrielError
@@ -67,6 +68,7 @@ def main(argv: Sequence[str] | None = None, *, drivers: DriverOf = driver_of) ->
         home = Home(options.home.resolve(), options.images and options.images.resolve())
         forbid_core_dumps()
         drop_capabilities(NEVER_NEEDED)
+        confine(CLOSED)
         account = oriel_account()
         desktop_id = check_desktop_id(options.id)
 
