@@ -1,6 +1,6 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { text } from "../text";
-import { type Key, keysymOf } from "./screen";
+import type { Key } from "./screen";
 import type { Viewing } from "./viewing";
 
 // X keysyms (X11/keysymdef.h) with the names of UI Events KeyboardEvent code Values.
@@ -49,7 +49,7 @@ export function KeysPanel({ viewing }: { viewing: Viewing }) {
           </button>
         ))}
       </div>
-      <SoftKeyboard onKey={(one) => press([one])} />
+      <SoftKeyboard onKey={(one) => press([one])} onText={(written) => viewing.screen.value?.type(written)} />
     </section>
   );
 }
@@ -88,16 +88,28 @@ function HeldKeys({ viewing }: { viewing: Viewing }) {
   );
 }
 
-/** A field that brings up a telephone's keyboard and sends on what is written in it. */
-function SoftKeyboard({ onKey }: { onKey: (key: Key) => void }) {
+interface SoftKeyboardProps {
+  onKey: (key: Key) => void;
+  onText: (text: string) => void;
+}
+
+/** A field that brings up a telephone's keyboard, or an input method, and sends on what is written in it. */
+function SoftKeyboard({ onKey, onText }: SoftKeyboardProps) {
   const onBeforeInput = (event: InputEvent): void => {
+    // What an input method composes stays here until it is chosen.
+    if (event.inputType === "insertCompositionText") return;
     event.preventDefault();
     if (event.inputType === "deleteContentBackward") onKey(BACKSPACE);
     else if (event.inputType === "insertLineBreak") onKey(RETURN);
-    else for (const character of event.data ?? "") onKey({ keysym: keysymOf(character), code: null });
+    else if (event.data) onText(event.data);
+  };
+  const onCompositionEnd = (event: CompositionEvent & { currentTarget: HTMLInputElement }): void => {
+    event.currentTarget.value = "";
+    if (event.data) onText(event.data);
   };
   const onKeyDown = (event: KeyboardEvent): void => {
     // An empty field tells of no deletion and a one-line field of no line break.
+    if (event.isComposing) return;
     const plain = { Backspace: BACKSPACE, Enter: RETURN }[event.key];
     if (!plain) return;
     event.preventDefault();
@@ -113,6 +125,7 @@ function SoftKeyboard({ onKey }: { onKey: (key: Key) => void }) {
       placeholder={text.view.type}
       aria-label={text.view.type}
       onBeforeInput={onBeforeInput}
+      onCompositionEnd={onCompositionEnd}
       onKeyDown={onKeyDown}
     />
   );

@@ -135,6 +135,10 @@ export class RtcScreen implements Screen {
     for (const key of [...chord].reverse()) this.hold(key, false);
   }
 
+  type(text: string): void {
+    this.hands.text(text);
+  }
+
   hold(key: Key, down: boolean): void {
     this.hands.key(key.keysym, key.code ?? `U${key.keysym}`, down);
   }

@@ -13,6 +13,8 @@ export interface Screen {
   /** Press and release keys: all down in order, then up in reverse. */
   press(chord: readonly Key[]): void;
   hold(key: Key, down: boolean): void;
+  /** Type a text, whatever keys the desktop has for it. */
+  type(text: string): void;
   /** Whether what the desktop plays is not to be heard here. */
   muted: boolean;
   /** From now on this is the desktop's microphone, null: nothing; false if this rung carries no sound. */
@@ -93,6 +95,10 @@ export class VncScreen implements Screen {
   press(chord: readonly Key[]): void {
     for (const key of chord) this.hold(key, true);
     for (const key of [...chord].reverse()) this.hold(key, false);
+  }
+
+  type(text: string): void {
+    for (const character of text) this.press([{ keysym: keysymOf(character), code: null }]);
   }
 
   hold(key: Key, down: boolean): void {
