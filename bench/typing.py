@@ -68,9 +68,12 @@ def try_one(page: Any, made: Any, name: str, signs: str, strokes: int, kind: str
     page.evaluate(SEND, ["keys", f"cat > {path}.part; mv {path}.part {path}\n"])
     until_there(made, f"{path}.part")
     began = time.monotonic()
-    for line in lines:
+    for number, line in enumerate(lines, 1):
         page.evaluate(SEND, [kind, line])
         page.evaluate(SEND, ["keys", "\n"])
+        # What waits for the desktop is bounded: as a person would, see a line before writing the next.
+        seen = f"[ $(wc -l <{path}.part) -ge {number} ]"
+        made.exec(["sh", "-c", f"for n in $(seq 600); do {seen} && break; sleep 0.05; done"])
     page.evaluate(END)
     until_there(made, path)
     found = made.exec(["cat", path]).stdout

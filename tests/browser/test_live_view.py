@@ -17,6 +17,8 @@ VIEWER = Path(__file__).resolve().parents[2] / "bench/live/viewer.js"
 DEADLINE_MS = 120_000
 TEXT = "Grüße, Жизнь, ελληνικά, 日本語, žluťoučký kůň, €uro, 😀 fin"
 
+KEYS = "ab\u00e4cd\u044fef\u20acgh\u0451ij\u00dfkl\u0416mn\u00e9op"
+
 
 @dataclass
 class Desk:
@@ -105,6 +107,25 @@ def test_the_screen_is_decoded_and_a_typed_text_arrives_as_it_was(
         return stats.get(stats.get(transport.selectedCandidatePairId).localCandidateId).protocol;
     }""")
     assert protocol == transport
+
+
+def test_keys_that_no_key_of_the_desktop_gives_stay_in_their_order(desk: Desk, page: Page) -> None:
+    """One by one and all at once: what has to be bound first is not overtaken by what is there."""
+    page.evaluate("where => openWebrtc(where)", desk.where())
+    page.wait_for_function("state.frames > 0")
+    take_terminal(desk, page)
+    path = "/home/user/typed-keys"
+    type_line(page, f"cat > {path}.part <<'x'; mv {path}.part {path}")
+    page.evaluate(
+        """text => { for (const sign of text) for (const down of [true, false]) {
+          const point = sign.codePointAt(0), keysym = point <= 0xff ? point : 0x1000000 + point;
+          state.channels.input.send(JSON.stringify({ type: "key", keysym, down }));
+        } }""",
+        KEYS,
+    )  # fmt: skip
+    type_line(page, "")
+    type_line(page, "x")
+    assert wait_for_file(desk, path) == KEYS + "\n"
 
 
 def test_the_guest_sees_no_viewer_and_reaches_only_the_relay(desk: Desk, page: Page) -> None:

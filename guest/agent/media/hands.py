@@ -43,6 +43,8 @@ class Hands:
         self._echo = echo
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[tuple[Event, int | None]] = deque()
+        self._handed_back: deque[tuple[Event, int | None]] = deque()
+        self._behind = False  # set in the display's thread, reset while nothing is posted to it
         self._slow: asyncio.Task[None] | None = None
         self._keys: dict[int, float] = {}  # what is held, and since when it last repeated
         self._buttons: set[int] = set()
@@ -188,16 +190,22 @@ class Hands:
     def _do(self, event: Event, number: int | None) -> None:
         """At once, unless something before it takes its time."""
         if self._slow is None and event.type != "text":
-            self._display.post(partial(self._display.attempt, partial(self._now, event=event, number=number)))
+            self._display.post(partial(self._display.attempt, partial(self._try, event=event, number=number)))
         elif len(self._waiting) < MOST_WAITING:
             self._waiting.append((event, number))
             self._begin()
 
+    def _try(self, display: Any, event: Event, number: int | None) -> None:
+        """In the display's thread. What no key gives is handed back, and so is all that comes behind it."""
+        lacking = event.type == "key" and event.down and not self._input.has_key(display, event.keysyms[0])
+        if self._behind or lacking:
+            self._behind = True
+            self._loop.call_soon_threadsafe(self._hand_back, event, number)
+        else:
+            self._now(display, event, number)
+
     def _now(self, display: Any, event: Event, number: int | None) -> None:
         """In the display's thread."""
-        if event.type == "key" and event.down and not self._input.has_key(display, event.keysyms[0]):
-            self._loop.call_soon_threadsafe(self._later, event, number)
-            return
         if number is not None:
             self._echo(number)
         if event.type == "by":
@@ -207,8 +215,8 @@ class Hands:
             return
         self._input.send_now(display, event)
 
-    def _later(self, event: Event, number: int | None) -> None:
-        self._waiting.appendleft((event, number))
+    def _hand_back(self, event: Event, number: int | None) -> None:
+        self._handed_back.append((event, number))
         self._begin()
 
     def _begin(self) -> None:
@@ -217,19 +225,29 @@ class Hands:
 
     async def _work(self) -> None:
         try:
-            while self._waiting:
-                event, number = self._waiting.popleft()
-                if number is not None:
-                    self._echo(number)
-                try:
-                    if event.type == "text" or (event.type == "key" and event.down):
-                        await self._input.send([event])
-                    else:
-                        await self._display.use(partial(self._now, event=event, number=None))
-                except OrielError as error:
-                    print(f"an input event was lost: {error.message}", flush=True)
+            # Behind everything that was posted: it is done now, or was handed back, before all that waits.
+            await self._display.use(lambda _: None)
+            while self._handed_back or self._waiting:
+                event, number = (self._handed_back or self._waiting).popleft()
+                await self._slowly(event, number)
+        except OrielError as error:
+            print(f"input was lost with the display: {error.message}", flush=True)
+            self._handed_back.clear()
+            self._waiting.clear()
         finally:
+            self._behind = False
             self._slow = None
+
+    async def _slowly(self, event: Event, number: int | None) -> None:
+        if number is not None:
+            self._echo(number)
+        try:
+            if event.type == "text" or (event.type == "key" and event.down):
+                await self._input.send([event])
+            else:
+                await self._display.use(partial(self._now, event=event, number=None))
+        except OrielError as error:
+            print(f"an input event was lost: {error.message}", flush=True)
 
 
 def _id(args: Arguments) -> int | None:
