@@ -158,7 +158,7 @@ async def controller(
     async with contextlib.AsyncExitStack() as stack:
         host = await stack.enter_async_context(FakeHost(home))
         if porter:
-            home.controller.mkdir(mode=0o700, parents=True)
+            home.controller.mkdir(mode=0o700, parents=True, exist_ok=True)
             carrying = Carrying()
             await stack.enter_async_context(listening(home.porter_socket, carrying))
             stack.callback(carrying.close)
