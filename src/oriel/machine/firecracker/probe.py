@@ -1,24 +1,18 @@
-"""Whether Firecracker works here: proven by a kernel that came up in it, jailed exactly as a desktop's.
-
-There are hosts whose /dev/kvm opens, makes a machine and a processor, and then never runs it.
-"""
+"""Whether Firecracker works here: proven by a kernel that came up in it, jailed exactly as a desktop's."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
 import shutil
-import signal
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from oriel.host import process
 from oriel.host.mounts import enter_private_mounts
-from oriel.host.process import ProcessId
 from oriel.host.slots import process_uid
 from oriel.host.threads import DedicatedThread, in_thread
 from oriel.machine.driver import ImageFiles, Probe
@@ -26,20 +20,18 @@ from oriel.machine.firecracker import calls
 from oriel.machine.firecracker.command import jailer_argv, kernel_command_line
 from oriel.machine.firecracker.jail import Jail
 from oriel.machine.firecracker.release import Release
+from oriel.machine.trial import KVM_DEVICE, UNUSED_SLOT, WORD, heard, started
 from oriel.model.errors import OrielError
 from oriel.model.spec import Isolation
 
 __all__ = ["probe"]
 
-KVM_DEVICE = Path("/dev/kvm")
-WORD = b"oriel-probe-ok"  # what the image's initrd prints when it finds `oriel.probe=1`
 KERNEL = b"Linux version"  # a kernel's first words
 SILENCE_S = 10  # a kernel that runs says its next word sooner, also in a machine in a machine
 BOOT_DEADLINE_S = 90
 NEEDED = ("ip", "nft", "nsenter", "resize2fs", "e2fsck")
 PACKAGES = "apt install iproute2 nftables e2fsprogs util-linux"
 KVM_HINT = "use a host with hardware virtualization (or nested virtualization switched on)"
-UNUSED_SLOT = 0  # slots of desktops begin at 1
 FILTERED = "2"  # proc(5): Seccomp of a thread with a filter
 
 
@@ -125,40 +117,19 @@ async def _try(release: Release, image: ImageFiles) -> _Trial:
 
 
 async def _boot(argv: list[str | Path], inside: DedicatedThread) -> _Trial:
-    with _pipe() as (output, writer):
-        child = inside.call_now(lambda: process.spawn(argv, log=writer))
-        os.close(writer)
-        try:
-            return await _listen(output, child.pid)
-        finally:
-            identity = ProcessId.of(child.pid)
-            if identity is not None:
-                await process.end(identity, deadline_s=1, first=signal.SIGKILL)
-            child.wait()
-
-
-async def _listen(output: int, pid: int) -> _Trial:
     """What it says until it says WORD, ends, falls silent, or has had its time."""
     trial = _Trial()
-    reader = asyncio.StreamReader()
-    pipe = os.fdopen(os.dup(output), "rb", buffering=0)
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), pipe
-    )
-    try:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(BOOT_DEADLINE_S):
-                while not trial.came_up:
-                    async with asyncio.timeout(SILENCE_S):
-                        data = await reader.read(4096)
-                    if not data:
-                        trial.ended = True
-                        break
-                    trial.said += data
-                    if KERNEL in data:  # the machine runs: every thread has its filter by now
-                        trial.unfiltered = _unfiltered(pid)
-    finally:
-        transport.close()
+    async with (
+        started(lambda log: inside.call_now(lambda: process.spawn(argv, log=log))) as (pid, console),
+        contextlib.aclosing(heard(console, deadline_s=BOOT_DEADLINE_S, silence_s=SILENCE_S)) as words,
+    ):
+        async for word in words:
+            trial.said += word
+            trial.ended = not word
+            if KERNEL in word:  # the machine runs: every thread has its filter by now
+                trial.unfiltered = _unfiltered(pid)
+            if trial.came_up:
+                break
     return trial
 
 
@@ -170,13 +141,3 @@ def _unfiltered(pid: int) -> bool:
                 if line.startswith("Seccomp:") and line.split()[1] != FILTERED:
                     return True
     return False
-
-
-@contextlib.contextmanager
-def _pipe() -> Iterator[tuple[int, int]]:
-    """A pipe; the caller closes its writing end."""
-    reader, writer = os.pipe()
-    try:
-        yield reader, writer
-    finally:
-        os.close(reader)

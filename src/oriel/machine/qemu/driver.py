@@ -40,15 +40,15 @@ from oriel.machine.qemu.command import (
 )
 from oriel.machine.qemu.moments import Standing, restore_moment, save_moment
 from oriel.machine.tracked import TrackedProcess
+from oriel.machine.trial import KVM_DEVICE
 from oriel.model.errors import HostError, LaunchError, UnavailableError
 from oriel.model.spec import Isolation, Runtime
 
-__all__ = ["KVM_DEVICE", "QemuDriver", "QemuMachine", "kvm_groups"]
+__all__ = ["QemuDriver", "QemuMachine", "kvm_groups"]
 
 MONITOR_DEADLINE_S = 30
 RUNG_DEADLINE_S = 2  # for each rung after the guest had its chance
 CTRL_ALT_DEL = [{"type": "qcode", "data": key} for key in ("ctrl", "alt", "delete")]
-KVM_DEVICE = Path("/dev/kvm")
 
 
 class QemuMachine:

@@ -1,7 +1,4 @@
-"""Whether virtual machines work here. KVM counts only once a kernel has come up under it.
-
-There are hosts whose /dev/kvm opens, makes a machine and a processor, and then never runs it.
-"""
+"""Whether virtual machines work here. KVM counts only once a kernel has come up under it."""
 
 from __future__ import annotations
 
@@ -9,25 +6,21 @@ import asyncio
 import contextlib
 import os
 import shutil
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 from oriel.host import process
-from oriel.host.process import ProcessId
 from oriel.host.slots import process_uid
 from oriel.machine.driver import ImageFiles, Probe
 from oriel.machine.qemu.command import KVM, Board, confined, kernel_command_line, trial_argv
-from oriel.machine.qemu.driver import KVM_DEVICE, kvm_groups
+from oriel.machine.qemu.driver import kvm_groups
+from oriel.machine.trial import KVM_DEVICE, UNUSED_SLOT, WORD, heard, started
 from oriel.model.spec import Isolation
 
 __all__ = ["probe"]
 
 BOOT_DEADLINE_S = 10  # a kernel under working KVM gets there in one
-WORD = b"oriel-probe-ok"  # what the image's initrd prints when it finds `oriel.probe=1`
 NEEDED = ("qemu-system-x86_64", "nsenter", "setpriv", "ip", "nft", "resize2fs", "e2fsck")
 PACKAGES = "apt install qemu-system-x86 iproute2 nftables e2fsprogs util-linux"
-UNUSED_SLOT = 0  # slots of desktops begin at 1
 KVM_HINT = "for speed, use a host with hardware virtualization (or nested virtualization switched on)"
 
 
@@ -66,49 +59,18 @@ async def _boot(image: ImageFiles, uid: int) -> bytes:
     board = Board(
         name="probe", vcpus=1, memory_mib=256, accelerator=KVM, append=kernel_command_line("oriel.probe=1")
     )
-    with _opened(image) as (kernel, initrd), _pipe() as (output, writer):
-        argv = confined(
-            trial_argv(board, kernel, initrd), netns=Path("/proc/self/ns/net"), uid=uid, groups=kvm_groups()
-        )
-        child = process.spawn(argv, log=writer, pass_fds=(kernel, initrd))
-        os.close(writer)
-        try:
-            return await _listen(output)
-        finally:
-            identity = ProcessId.of(child.pid)
-            if identity is not None:
-                await process.end(identity, deadline_s=1, first=signal.SIGKILL)
-            child.wait()
-
-
-async def _listen(output: int) -> bytes:
     said = b""
-    reader = asyncio.StreamReader()
-    pipe = os.fdopen(os.dup(output), "rb", buffering=0)
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), pipe
-    )
-    try:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(BOOT_DEADLINE_S):
-                while WORD not in said and (data := await reader.read(4096)):
-                    said += data
-    finally:
-        transport.close()
-    return said
-
-
-@contextlib.contextmanager
-def _opened(image: ImageFiles) -> Iterator[tuple[int, int]]:
     with image.kernel.open("rb") as kernel, image.initrd.open("rb") as initrd:
-        yield kernel.fileno(), initrd.fileno()
-
-
-@contextlib.contextmanager
-def _pipe() -> Iterator[tuple[int, int]]:
-    """A pipe; the caller closes its writing end."""
-    reader, writer = os.pipe()
-    try:
-        yield reader, writer
-    finally:
-        os.close(reader)
+        files = (kernel.fileno(), initrd.fileno())
+        argv = confined(
+            trial_argv(board, *files), netns=Path("/proc/self/ns/net"), uid=uid, groups=kvm_groups()
+        )
+        async with (
+            started(lambda log: process.spawn(argv, log=log, pass_fds=files)) as (_, console),
+            contextlib.aclosing(heard(console, deadline_s=BOOT_DEADLINE_S)) as words,
+        ):
+            async for word in words:
+                said += word
+                if WORD in said:
+                    break
+    return said
