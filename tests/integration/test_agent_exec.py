@@ -198,9 +198,9 @@ def test_input_that_nobody_reads_any_more_is_no_error(guest: Guest) -> None:
 
 def test_a_signal_frame_reaches_the_program(guest: Guest) -> None:
     async def scenario() -> dict[str, object]:
-        stream = await guest.stream(
-            "exec", argv=["sh", "-c", "trap 'echo caught; exit 7' INT; echo set; sleep 60"]
-        )
+        # A shell looks at its traps between two commands: these are short.
+        script = "trap 'echo caught; exit 7' INT; echo set; while :; do sleep 0.1; done"
+        stream = await guest.stream("exec", argv=["sh", "-c", script])
         assert await wire.read_frame(stream.reader) == (1, b"set\n")
         await wire.write_frame(stream.writer, 5, json.dumps({"signal": "INT"}).encode())
         outcome = await read_outcome(stream)
@@ -225,8 +225,9 @@ def test_a_terminal_is_real_and_follows_its_size(guest: Guest) -> None:
         await wire.write_frame(stream.writer, 4, json.dumps({"rows": 40, "cols": 120}).encode())
         await seen.type(b"stty size\n")
         await seen.until(b"40 120\r\n")
-        await seen.type(b"sleep 60\n")
-        await seen.until(b"sleep 60\r\n")
+        # A ^C that comes before the shell has handed the terminal over would reach nobody.
+        await seen.type(b"sh -c 'echo $((6 * 7)) goes; exec sleep 60'\n")
+        await seen.until(b"42 goes\r\n")
         await seen.type(b"\x03")
         await seen.until(b"^C")
         await seen.until(b"> ")  # before its prompt the shell throws away what was typed behind a ^C
