@@ -71,3 +71,5 @@ def test_the_next_desktop_is_there_already(pooled: Server) -> None:
         until(lambda: ProcessId.of(controller.pid) != controller and full(client), "it is not adopted")
         assert waiting(pooled) == {second}
         assert client.desktops.create("other", proxy="none", deadline_s=DEADLINE_S).info.id == second
+        for desktop in client.desktops.list():
+            desktop.delete()
