@@ -12,6 +12,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
+
+from oriel.egress import media
 from oriel.egress.media import MOST_CONNECTIONS, MediaRelay
 from oriel.egress.stun import COOKIE
 
@@ -195,3 +198,20 @@ async def _ended(reader: asyncio.StreamReader) -> bool:
         return await reader.read(1) == b""
     except ConnectionError:
         return True
+
+
+def test_any_port_is_one_that_udp_and_tcp_have_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first number it is given is taken for TCP."""
+
+    async def run() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            ports, bound = [taken.getsockname()[1], 0], media._bound
+            monkeypatch.setattr(media, "_bound", lambda address, port: bound(address, ports.pop(0)))
+            inside = Side()
+            relay = MediaRelay(inside.sock)
+            told = await relay.open(["127.0.0.1"], 0)
+            assert told["port"] != taken.getsockname()[1]
+            assert ports == []
+            relay.close()
+
+    asyncio.run(run())

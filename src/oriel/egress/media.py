@@ -27,6 +27,7 @@ MOST_PATHS = 16  # addresses a viewer's checks came from; the oldest is forgotte
 MOST_CONNECTIONS = 64  # by TCP, for the whole desktop
 ADMISSION_S = 10.0  # for a TCP connection to show its first good check
 PACKET = 2048  # bytes; larger ones are neither DTLS nor SRTP of ours
+ANY_TRIES = 20
 BATCH = 64  # packets taken in one turn of the loop, so that others get theirs
 MOST_UNSENT = (
     1 << 18
@@ -143,6 +144,13 @@ class MediaRelay:
             connection.abort()
 
     async def _listen(self, addresses: Sequence[str], port: int) -> None:
+        """On `port`; with 0 on any that is free for UDP and TCP alike, which no system can be asked for."""
+        for _ in range(0 if port else ANY_TRIES):
+            with contextlib.suppress(UnavailableError):
+                return await self._bind(addresses, 0)
+        return await self._bind(addresses, port)
+
+    async def _bind(self, addresses: Sequence[str], port: int) -> None:
         loop = asyncio.get_running_loop()
         opened: list[socket.socket] = []
         servers: list[asyncio.Server] = []
