@@ -32,7 +32,7 @@ def waiting(server: Server) -> set[str]:
     found = set()
     for directory in (server.home / "desktops").glob("d-*"):
         spec = directory / "spec.json"
-        if spec.exists() and '"spare"' in spec.read_text() and '"spare": true' in spec.read_text():
+        if spec.exists() and '"spare": true' in spec.read_text():
             found.add(directory.name)
     return found
 

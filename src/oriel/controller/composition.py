@@ -165,25 +165,27 @@ async def assemble(home: Home, settings: Settings, url: str) -> AsyncIterator[Pa
             ),
         )  # fmt: skip
         stack.push_async_callback(_finish_background, parts)
-        group.create_task(porter.keep(), name="porter")
-        group.create_task(supervisor.keep_adopting(), name="adopt")
-        group.create_task(_trim(parts), name="trim events")
-        if settings.keep_templates:
-            group.create_task(templates.keep(), name="templates")
-        group.create_task(pool.keep(), name="pool")
-        group.create_task(
-            keep_rules(
-                database, live, supervisor, parts.moments, Traffic(fleet, settings.idle_bytes_per_second)
-            ),
-            name="rules",
-        )
-        group.create_task(tally(bus, database, metrics), name="tally")
-        restarts = Restarts(group, bus=bus, database=database, supervisor=supervisor, metrics=metrics)
-        group.create_task(restarts.watch(), name="restarts")
+        _begin_background(group, parts)
         stack.callback(live.close)
         stack.callback(bus.close)
         stack.callback(porter.close)
         yield parts
+
+
+def _begin_background(group: asyncio.TaskGroup, parts: Parts) -> None:
+    """What goes on for as long as the controller does, whoever asks or not."""
+    database, supervisor, settings = parts.database, parts.supervisor, parts.settings
+    traffic = Traffic(parts.fleet, settings.idle_bytes_per_second)
+    restarts = Restarts(group, bus=parts.bus, database=database, supervisor=supervisor, metrics=parts.metrics)
+    group.create_task(parts.porter.keep(), name="porter")
+    group.create_task(supervisor.keep_adopting(), name="adopt")
+    group.create_task(_trim(parts), name="trim events")
+    if settings.keep_templates:
+        group.create_task(parts.templates.keep(), name="templates")
+    group.create_task(parts.pool.keep(), name="pool")
+    group.create_task(keep_rules(database, parts.live, supervisor, parts.moments, traffic), name="rules")
+    group.create_task(tally(parts.bus, database, parts.metrics), name="tally")
+    group.create_task(restarts.watch(), name="restarts")
 
 
 class Server(uvicorn.Server):
