@@ -22,7 +22,7 @@ from oriel.model.spec import Runtime
 from oriel.network.firewall import ruleset
 from oriel.network.link import GatewaySockets, make_link, open_gateway_sockets, remove_link
 
-SHORT_S = 0.4  # on a veth an answer takes microseconds: what has not come by then was dropped
+SHORT_S = 1.0  # on a veth an answer takes microseconds: what has not come by then was dropped
 
 
 @dataclass
@@ -79,7 +79,7 @@ class HostileLink:
 
     async def next_datagram(self) -> tuple[bytes, str]:
         """The next datagram at the gateway's DNS port, and who it says it is from."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             data, sender = await asyncio.get_running_loop().sock_recvfrom(self.listeners.dns_udp, 2048)
         return data, sender[0]
 

@@ -69,7 +69,7 @@ def test_synced_files_survive_kill_minus_nine_and_a_clean_stop(real_place: Place
                 said = await guest.sh("echo precious > /home/user/kept && sync && stat -c %s /home/user/kept")
                 assert said == "9\n"
                 os.kill(guest.machine.record["pid"], signal.SIGKILL)
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(30):
                     assert (await guest.machine.wait()).code == -signal.SIGKILL
             assert place.left() == []
 

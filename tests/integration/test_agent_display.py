@@ -89,7 +89,7 @@ def test_what_is_missing_is_said(screen: Screen, guest: Guest) -> None:
     terminal(screen)
     guest.call("wait_ready", kinds=["terminal"], deadline_s=20)
     with pytest.raises(UnavailableError, match="there is no browser window"):
-        guest.call("wait_ready", kinds=["terminal", "browser"], deadline_s=0.5)
+        guest.call("wait_ready", kinds=["terminal", "browser"], deadline_s=2)
 
 
 def test_a_covered_terminal_is_not_on_the_screen(screen: Screen, guest: Guest) -> None:

@@ -56,7 +56,7 @@ def test_it_announces_itself_once_somebody_listens_and_then_no_more() -> None:
     with running_agent(options=("--announce", f"127.0.0.1:{port}")) as guest:
         assert guest.call("hello")["version"]  # it serves although nobody took the announcement
         with socket.create_server(("127.0.0.1", port)) as listener:
-            listener.settimeout(5)
+            listener.settimeout(30)
             connection, _ = listener.accept()
             with connection:
                 assert connection.recv(1) == b""
@@ -67,7 +67,7 @@ def test_it_announces_itself_once_somebody_listens_and_then_no_more() -> None:
 
 def test_one_that_was_killed_announces_itself_again_when_it_is_started_again() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(10)
+        listener.settimeout(30)
         options = ("--announce", f"127.0.0.1:{listener.getsockname()[1]}")
         for _ in range(2):
             with running_agent(options=options) as guest:

@@ -97,8 +97,8 @@ def test_a_failed_layer_says_why(tmp_path: Path, said: str, kind: type[OrielErro
 
 
 def test_a_layer_that_hangs_is_ended(tmp_path: Path) -> None:
-    error, _ = failing(tmp_path, "echo $$; exec sleep 600", deadline_s=0.2)
-    assert "not done within 0.2 s" in error.message
+    error, _ = failing(tmp_path, "echo $$; exec sleep 600", deadline_s=2)
+    assert "not done within 2 s" in error.message
     pid = int((tmp_path / "log").read_text())
     assert not Path(f"/proc/{pid}").exists()
 

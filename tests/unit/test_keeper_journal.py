@@ -165,7 +165,7 @@ def test_followers_get_the_past_and_then_the_present_in_order(path: Path) -> Non
                 if seen[-1] == 5:
                     return
 
-        async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
             group.create_task(follow())
             while seen != [2, 3]:
                 await asyncio.sleep(0)

@@ -32,7 +32,7 @@ async def relayed(before: bytes = b"") -> AsyncIterator[tuple[Streams, Streams, 
     finally:
         for _, writer in outer:
             writer.transport.abort()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await joining
 
 

@@ -12,7 +12,7 @@ from oriel.machine.console import LIMIT_BYTES, Console
 
 async def until(condition: Callable[[], bool]) -> None:
     """Let the event loop run until `condition` holds."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0)
 
