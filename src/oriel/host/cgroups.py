@@ -24,6 +24,7 @@ __all__ = ["PARENT", "Cgroup", "Limits"]
 
 PARENT = "oriel"
 CPU_PERIOD_US = 100_000
+REMOVE_DEADLINE_S = 10.0
 CONTROLLERS = ("memory", "cpu", "pids")
 # systemd-nspawn keeps its own tree here on hosts where version 1 controllers are mounted.
 NAMED_V1 = "name=systemd"
@@ -186,10 +187,25 @@ class Cgroup:
         return "frozen 1" in (self._unified / "cgroup.events").read_text()
 
     async def remove(self) -> None:
-        """Kill the members and take the group away in every tree. Idempotent."""
-        await self.kill()
-        for directory in self.directories:
-            await asyncio.to_thread(_remove_tree, directory)
+        """Kill the members and take the group away in every tree. Idempotent.
+
+        A process whose starter was killed may join while this is under way: it is killed, too.
+        Raises HostError if the group is still in use after 10 s.
+        """
+        end = time.monotonic() + REMOVE_DEADLINE_S
+        while True:
+            await self.kill()
+            try:
+                # The tree that counts members goes first: once it is gone, nobody gets into the others.
+                for directory in self.directories:
+                    await asyncio.to_thread(_remove_tree, directory)
+                return
+            except OSError as error:
+                if error.errno != errno.EBUSY or time.monotonic() > end:
+                    raise HostError(
+                        f"{self.name} cannot be taken away: {error.strerror} ({error.filename})"
+                    ) from error
+            await asyncio.sleep(0.01)  # no event tells of version 1 groups
 
 
 def _wait_until(events: int, line: bytes, deadline_s: float) -> bool:
