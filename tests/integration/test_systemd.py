@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import secrets
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -160,6 +162,24 @@ def test_upgrade_and_rollback_leave_desktops_alone(host: SystemdHost) -> None:
     assert host.run("readlink", "/opt/oriel/current").stdout == release
     assert keeper(host) == renewed
     assert works(host)
+
+
+def test_the_hosts_journal_never_holds_a_proxys_password(host: SystemdHost) -> None:
+    """Added, tried, used, refused and told of: in everything that every unit has said."""
+    password = secrets.token_urlsafe(24)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        upstream = f"127.0.0.1:{free.getsockname()[1]}"  # nobody answers there once this is closed
+    host.run("oriel", "proxy", "add", "canary", stdin=f"http://ann:{password}@{upstream}\n")
+    host.run("oriel", "proxy", "check", "canary", check=False)
+    host.run("oriel", "proxy", "assign", "canary", "work")
+    asked = host.run("oriel", "exec", "work", "--", "curl", "-sS", "http://origin.test/", check=False)
+    assert upstream.split(":")[1] not in asked.stdout, "the guest learns nothing of its proxy"
+    host.run("systemctl", "restart", "oriel.service")
+    assert works(host)
+    said = host.run("journalctl", "--no-pager", "--output=export").stdout
+    assert "/v1/proxies" in said, "the requests are in it"
+    basic = base64.b64encode(f"ann:{password}".encode()).decode()
+    assert not [word for word in (password, basic) if word in said]
 
 
 def test_a_shutdown_stops_desktops_in_order(host: SystemdHost) -> None:
