@@ -27,6 +27,12 @@ hypothesis.settings.load_profile("oriel")
 NOTHING_AHEAD = {"ORIEL_POOL_SIZE": "0", "ORIEL_KEEP_TEMPLATES": "false"}
 
 
+@pytest.fixture
+def anyio_backend() -> str:
+    """Tests marked `anyio` are coroutines, and run on asyncio's loop."""
+    return "asyncio"
+
+
 @pytest.fixture(scope="session")
 def need_root() -> None:
     """For tests that make namespaces and machines."""

@@ -28,11 +28,6 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 async def origin() -> AsyncIterator[Origin]:
     with Origin() as server:
         with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/") as answer:  # the host can reach it

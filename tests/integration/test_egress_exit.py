@@ -21,11 +21,6 @@ ECHO = "http://echo.test/ip"
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 async def origin() -> AsyncIterator[Origin]:
     with Origin() as server:
         yield server

@@ -27,11 +27,6 @@ EXIT = "127.0.0.9"
 T = TypeVar("T")
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def query(name: str, kind: int = 1) -> bytes:
     labels = b"".join(bytes((len(label),)) + label.encode() for label in name.split("."))
     return struct.pack(">6H", 7, 0x0100, 1, 0, 0, 0) + labels + b"\0" + struct.pack(">HH", kind, 1)

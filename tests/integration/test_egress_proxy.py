@@ -24,11 +24,6 @@ pytestmark = pytest.mark.anyio
 EXIT = "127.0.0.9"  # the address from which origins see the upstream
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def through(*upstreams: UpstreamProxy, failover: bool = False, ca: str = "", **policy: object) -> EgressSpec:
     return EgressSpec(
         mode=EgressMode.PROXY,

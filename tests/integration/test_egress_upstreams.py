@@ -30,11 +30,6 @@ EXIT = "127.0.0.9"
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 async def origin() -> AsyncIterator[Origin]:
     with Origin() as server:
         yield server

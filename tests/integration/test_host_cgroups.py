@@ -13,11 +13,6 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def group() -> Iterator[Cgroup]:
     made = Cgroup("d-test-cgroups")
     made.create(Limits(memory_mib=256, cpus=1, processes=50))

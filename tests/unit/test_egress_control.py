@@ -17,11 +17,6 @@ from oriel.model.secret import Secret
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class Peer:
     """The gateway's end."""
 

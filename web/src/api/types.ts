@@ -159,3 +159,13 @@ export interface Fault {
   field: string;
   problem: string;
 }
+
+export interface Person {
+  id: string;
+  name: string;
+  role: string;
+  created_at: string;
+  has_password: boolean;
+  /** Who they are to the provider they sign on at. */
+  subject: string | null;
+}

@@ -1,6 +1,7 @@
 import { useState } from "preact/hooks";
 import { moment } from "../amount";
 import { part } from "../api/client";
+import type { Person } from "../api/types";
 import { Button } from "../parts/button";
 import { Choice, Field } from "../parts/field";
 import { client, who } from "../session";
@@ -8,16 +9,6 @@ import { text } from "../text";
 import { AddForm } from "./add";
 import { PersonDialog } from "./person";
 import { type Column, DataTable, RemoveButton, useRows } from "./table";
-
-export interface Person {
-  id: string;
-  name: string;
-  role: string;
-  created_at: string;
-  has_password: boolean;
-  /** Who they are to the provider they sign on at. */
-  subject: string | null;
-}
 
 const words = text.tables.people;
 

@@ -1,14 +1,13 @@
 import { useEffect, useState } from "preact/hooks";
 import { part } from "../api/client";
 import { asProblem, type Problem } from "../api/problem";
-import type { Quota, QuotaField } from "../api/types";
+import type { Person, Quota, QuotaField } from "../api/types";
 import { Button } from "../parts/button";
 import { Dialog } from "../parts/dialog";
 import { Choice, Field } from "../parts/field";
 import { Notice } from "../parts/notice";
 import { client } from "../session";
 import { text } from "../text";
-import type { Person } from "./people";
 
 const words = text.tables.people;
 const FIELDS: readonly QuotaField[] = ["desktops", "vcpus", "memory_mib", "disk_gib", "proxies"];
