@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import struct
+import time
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,20 @@ def make_image(home: Home, layout: str, work: Path) -> Path:
     }  # fmt: skip
     write_records(image, manifest | measured(image))
     return image
+
+
+def test_the_same_tree_is_packed_into_the_same_bytes_whenever_it_is(tmp_path: Path) -> None:
+    (tmp_path / "root/usr").mkdir(parents=True)
+    packed: list[bytes] = []
+    for turn in ("one", "other"):
+        image, scratch, second = tmp_path / turn, tmp_path / f"{turn}-scratch", int(time.time())
+        for directory in (image, scratch):
+            directory.mkdir()
+        while packed and int(time.time()) == second:
+            time.sleep(0.02)
+        asyncio.run(pack(tmp_path / "root", image, scratch, layout="overlay", seed="0123456789ab"))
+        packed.append(b"".join((image / name).read_bytes() for name in ("root.erofs", "disk.img")))
+    assert packed[0] == packed[1]
 
 
 def exported(home: Home, target: Path) -> Exported:

@@ -1,7 +1,8 @@
 """A directory tree as the files of an image.
 
 Layout `overlay`: root.erofs holds everything, disk.img is all but empty. Layout `copy`: disk.img is the root
-itself, and root.erofs, with nothing in it, only there because a machine has two disks.
+itself, and root.erofs, with nothing in it, only there because a machine has two disks. The same content gives
+the same bytes, except that `copy` keeps the files' change times, which are those of the build.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ __all__ = ["pack"]
 
 NAMESPACE = uuid.UUID("6f72696c-6f72-4c69-8c65-6f7269656c00")
 DISK_MIB = 256
+DIRECTORIES = ("upper", "work")  # of the disk, in layout `overlay`
 PACK_DEADLINE_S = 600
 
 
@@ -30,10 +32,12 @@ async def pack(root: Path, image: Path, scratch: Path, *, layout: str, seed: str
         mib = int(used.stdout.split()[0]) * 11 // 10 + DISK_MIB
         await _pack_disk(image / "disk.img", root, mib, seed)
         return
-    for name in ("upper", "work"):
+    for name in DIRECTORIES:
         (scratch / "disk" / name).mkdir(parents=True, mode=0o755)
+        os.utime(scratch / "disk" / name, (EPOCH, EPOCH))
     await _pack_root(root, image / "root.erofs", seed)
     await _pack_disk(image / "disk.img", scratch / "disk", DISK_MIB, seed)
+    await _date(image / "disk.img")
 
 
 async def _pack_root(root: Path, target: Path, seed: str) -> None:
@@ -62,3 +66,12 @@ async def _pack_disk(target: Path, content: Path, mib: int, seed: str) -> None:
         deadline_s=PACK_DEADLINE_S,
     )  # fmt: skip
     await process.run(["fallocate", "--dig-holes", target])
+
+
+async def _date(disk: Path) -> None:
+    """Give the directories the change time that mkfs took from our copies, and nobody can set those."""
+    lines = [f"sif /{name} ctime @{EPOCH}" for name in DIRECTORIES]
+    await process.run(
+        ["debugfs", "-w", "-f", "-", disk],
+        stdin="\n".join(lines).encode(), env={"E2FSPROGS_FAKE_TIME": str(EPOCH)}, deadline_s=PACK_DEADLINE_S,
+    )  # fmt: skip
