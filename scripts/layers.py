@@ -1,11 +1,14 @@
 """Runs the tests layer by layer and closes with one line of counts. What ./test calls.
 
-A layer that ran nothing fails, and so does one whose every test was skipped.
+A layer that ran nothing fails, and so does one whose every test was skipped. With --once-more, as in CI,
+the few tests of a layer that failed are run once more by themselves: one that passes then is told as FLAKY,
+a bug to be mended, but does not hold up what is otherwise good.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 import time
@@ -19,6 +22,7 @@ RESULTS = ROOT / "test-results"
 LAYERS = ("unit", "contract", "integration", "attack", "browser")
 FAST = ("unit",)
 LINE_CHARACTERS = 400
+MOST_ONCE_MORE = 5  # of a layer: more than these are no accident
 
 
 @dataclass
@@ -30,6 +34,7 @@ class Counts:
     skipped: int = 0
     broken: str = ""
     failures: list[str] = field(default_factory=list)  # a line each: the test, and how it failed
+    flaky: list[str] = field(default_factory=list)  # the same, of those that passed when run once more
     reasons: Counter[str] = field(default_factory=Counter)  # why tests were skipped, and how many
 
     @property
@@ -63,18 +68,24 @@ def _line(outcome: ET.Element) -> str:
     return " ".join((outcome.get("message") or "").split())[:LINE_CHARACTERS]
 
 
-def run_layer(layer: str, extra: list[str]) -> Counts:
-    report = RESULTS / f"{layer}.xml"
+def run_layer(layer: str, extra: list[str], *, once_more: bool) -> Counts:
+    cache = RESULTS / f"{layer}.cache"  # in which pytest notes what failed
+    shutil.rmtree(cache, ignore_errors=True)
+    options = ["--durations=10", "-o", f"cache_dir={cache}", *extra]
+    counts = _pytest(layer, options, RESULTS / f"{layer}.xml")
+    if once_more and not counts.broken and 0 < counts.failed <= MOST_ONCE_MORE:
+        print(f"=== {layer}: what failed, once more", flush=True)
+        again = _pytest(layer, [*options, "--last-failed", "--last-failed-no-failures=none"],
+                        RESULTS / f"{layer}.again.xml")  # fmt: skip
+        if again.good:
+            counts.flaky, counts.failures = counts.failures, []
+            counts.passed, counts.failed = counts.passed + again.passed, 0
+    return counts
+
+
+def _pytest(layer: str, options: list[str], report: Path) -> Counts:
     report.unlink(missing_ok=True)
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        f"tests/{layer}",
-        f"--junitxml={report}",
-        "--durations=10",
-        *extra,
-    ]
+    command = [sys.executable, "-m", "pytest", f"tests/{layer}", f"--junitxml={report}", *options]
     return read_report(report, subprocess.run(command, cwd=ROOT, check=False).returncode)
 
 
@@ -99,6 +110,7 @@ def main() -> int:
     parser.add_argument(
         "--pytest", action="append", default=[], help="an argument for pytest, may be repeated"
     )
+    parser.add_argument("--once-more", action="store_true", help="run the few tests that failed once more")
     options = parser.parse_args()
     if unknown := set(options.layers) - {"fast", "check", *LAYERS}:
         parser.error(f"no such layer: {', '.join(sorted(unknown))}")
@@ -110,7 +122,11 @@ def main() -> int:
     for layer in chosen:
         began = time.monotonic()
         print(f"=== {layer}", flush=True)
-        results[layer] = run_checks() if layer == "check" else run_layer(layer, options.pytest)
+        results[layer] = (
+            run_checks()
+            if layer == "check"
+            else run_layer(layer, options.pytest, once_more=options.once_more)
+        )
         print(f"=== {layer}: {time.monotonic() - began:.0f} s", flush=True)
     return summarise(results)
 
@@ -122,6 +138,8 @@ def summarise(results: dict[str, Counts]) -> int:
     """
     print()
     for counts in results.values():
+        for failure in counts.flaky:
+            print(f"FLAKY {failure}")
         for failure in counts.failures:
             print(f"FAILED {failure}")
     for layer, counts in results.items():

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from scripts.layers import Counts, read_report, summarise
+from scripts import layers
+from scripts.layers import Counts, read_report, run_layer, summarise
 
 REPORT = """<testsuites><testsuite>
 <testcase classname="tests.unit.test_a" name="test_good"/>
@@ -52,3 +53,42 @@ def test_a_layer_that_showed_nothing_fails(tmp_path: Path, cases: str, exit_code
 def test_a_layer_without_a_report_fails(tmp_path: Path) -> None:
     assert not read_report(tmp_path / "none.xml", -9).good
     assert summarise({"check": Counts(passed=2)}) == 0
+
+
+SOMETIMES = """
+import pathlib
+def test_good(): pass
+def test_at_the_second_time():
+    tried = pathlib.Path("tried")
+    tried.exists() or (tried.touch(), 1 / 0)
+def test_each(): assert not BAD
+"""
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (False, ["FLAKY tests.unit.test_a.test_at_the_second_time: ZeroDivisionError: division by zero",
+                 "unit             3 passed    0 failed    0 skipped  ok"]),
+        (True, ["FAILED tests.unit.test_a.test_at_the_second_time: ZeroDivisionError: division by zero",
+                "FAILED tests.unit.test_a.test_each: assert not True",
+                "unit             1 passed    2 failed    0 skipped  FAILED"]),
+    ],
+)  # fmt: skip
+def test_what_fails_is_run_once_more_and_told_either_way(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    bad: bool,
+    said: list[str],
+) -> None:
+    monkeypatch.setattr(layers, "ROOT", tmp_path)
+    monkeypatch.setattr(layers, "RESULTS", tmp_path)
+    (tmp_path / "tests/unit").mkdir(parents=True)
+    (tmp_path / "tests/unit/test_a.py").write_text(SOMETIMES.replace("BAD", str(bad)))
+    counts = run_layer("unit", ["-q"], once_more=True)
+    capsys.readouterr()
+    assert summarise({"unit": counts}) == (1 if bad else 0)
+    assert capsys.readouterr().out.splitlines()[1:-1] == said
+    (tmp_path / "tried").unlink()
+    assert run_layer("unit", ["-q"], once_more=False).failed == 1 + bad, "nobody asked for it"
