@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 import secrets
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,6 +15,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from oriel.host.layout import Home
+from oriel.host.records import read_json
 from tests.conftest import Server
 from tests.fakes.origin import Origin
 from tests.fakes.upstream import UpstreamProxy
@@ -177,3 +183,54 @@ def test_the_password_is_nowhere_but_where_it_must_be(behind: Behind) -> None:
     for route in ("desktops", f"desktops/{behind.id}", f"desktops/{behind.id}/egress", "proxies", "audit"):
         answer = behind.server.get(route)
         assert password not in answer, route
+
+
+# From now on, whether anything but the live picture was ever shown.
+WATCH = """() => {
+  const video = document.querySelector("video[data-drives=true]");
+  const look = () => {
+    const same = document.querySelector("video.remote:not([hidden])") === video;
+    const dark = document.querySelector(".view-screen canvas, .curtain");
+    if (!same || dark) window.blinked = document.body.innerHTML;
+  };
+  new MutationObserver(look).observe(document.body, {subtree: true, childList: true, attributes: true});
+  look();
+}"""
+
+
+@contextlib.contextmanager
+def without_controller(home: Home) -> Iterator[None]:
+    """It is killed -9, and none that is started anew gets further than the lock, until the block ends."""
+    lock = os.open(home.controller, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.kill(int(read_json(home.controller_record)["pid"]), signal.SIGKILL)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def test_a_live_view_does_not_notice_that_the_controller_is_killed(view: Page, behind: Behind) -> None:
+    """Typed into, and seen, while there is no controller; the next one takes it up as it is."""
+    nonce = secrets.token_hex(8)
+    terminal = (60, 120, 400, 400)
+    view.mouse.click(200, 300)
+    view.evaluate(WATCH)
+    opened: list[str] = []
+    view.on("websocket", lambda socket: opened.append(socket.url))
+    before = brightness_of(view, *terminal)
+
+    with without_controller(Home(behind.server.home)):
+        view.keyboard.type(f"echo {nonce} > ~/kept-{nonce}; printf '\\033[?5h'\n")  # black on white
+        until(lambda: abs(brightness_of(view, *terminal) - before) > 60, "what was typed, on the screen")
+        view.screenshot(path=ROOT / "test-results/page/without-controller.png")
+    until(
+        lambda: behind.exec("cat", f"/home/user/kept-{nonce}", check=False).strip() == nonce,
+        "the typed file, by the next controller",
+    )
+    people = view.request.get(f"{behind.server.url}/v1/desktops/{behind.id}").json()
+    assert (people["viewers"], people["driver"]["kind"]) == (1, "person")
+    view.keyboard.type("printf '\\033[?5l'\n")
+    until(lambda: abs(brightness_of(view, *terminal) - before) < 30, "what was typed then, on the screen")
+    assert view.evaluate("window.blinked ?? ''") == ""
+    assert not opened

@@ -13,6 +13,8 @@ from oriel.model import wire
 from oriel.model.errors import NotFoundError, OrielError
 from tests.fakes.rfb import FakeScreen
 
+# The least that is a session description.
+OFFER = "v=0\r\ns=-\r\nt=0 0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:video0\r\na=sendonly\r\n"
 STDIN, STDOUT, STDERR, EXIT, RESIZE, SIGNAL = range(6)
 
 
@@ -27,6 +29,8 @@ class FakeAgent:
     asked: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
     ended: list[list[str]] = field(default_factory=list)  # commands whose caller went away
     cursor: tuple[int, int] = (0, 0)
+    streams: list[list[dict]] = field(default_factory=list)  # of each live view, what it was told
+    streaming: int = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, after the keeper has let it through."""
@@ -105,6 +109,20 @@ class FakeAgent:
         if path not in self.files:
             raise NotFoundError(f"there is no {path}")
         return self.files[path]
+
+    async def on_media(self, call: wire.Call) -> None:
+        """A live view without pictures: it offers, and listens."""
+        await call.answer({})
+        told: list[dict] = []
+        self.streams.append(told)
+        self.streaming += 1
+        try:
+            while (line := await wire.read_line(call.reader)) is not None:
+                told.append(line)
+                if line["type"] == "hello":
+                    await wire.write_line(call.writer, {"type": "offer", "peer": "video", "sdp": OFFER})
+        finally:
+            self.streaming -= 1
 
     async def on_exec(self, call: wire.Call) -> None:
         await call.answer({"pid": 4711})

@@ -53,6 +53,7 @@ class FakeDesktop:
     fail_remove: OrielError | None = None
     fail_pause: OrielError | None = None
     resumed: int = 0
+    admissions: int = 0  # credentials that its relay has given out
     warm: bool = False
     bytes_in: int = 5000
     traffic: int = 0  # more of them at each look
@@ -309,6 +310,19 @@ class FakeDesktop:
         if self.behaviour.screens_closed:
             raise StateError("the screen does not answer")
         await self._relay(call, lambda reader, writer: serve_rfb(self.screen, reader, writer))
+
+    async def on_media(self, call: wire.Call) -> None:
+        """A relay that admits nobody."""
+
+        def viewer() -> dict:
+            self.admissions += 1
+            return {"ufrag": f"viewer{self.admissions}", "pwd": "0" * 32}
+
+        await call.answer({
+            "session": "s", "port": 40000, "viewer": viewer(), "guest": {"ufrag": "guest", "pwd": "1" * 32},
+        })  # fmt: skip
+        while await wire.read_line(call.reader) is not None:
+            await wire.write_line(call.writer, {"viewer": viewer()})
 
     async def on_cdp(self, call: wire.Call) -> None:
         await self._relay(call, serve_chrome)

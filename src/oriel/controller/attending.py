@@ -1,10 +1,10 @@
-"""Screens that the porter carries: whose hands count, who may still look, taking them up after a restart."""
+"""What the porter carries: whose hands count on a screen, and who may still look after a restart."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
@@ -19,6 +19,7 @@ from oriel.controller.parts import Parts
 from oriel.controller.problems import status_of
 from oriel.controller.rights import Mode, Permission, Principal, Reach, seconds_until
 from oriel.controller.sharing import Circle
+from oriel.controller.store.desktops import Desktop
 from oriel.model.errors import AuthError, OrielError
 from oriel.porter import Carried
 
@@ -87,18 +88,22 @@ async def _tell(carried: Carried, circle: Circle, viewer: Viewer, *, watched: bo
                     await changed.wait()
 
 
-async def take_up(parts: Parts, carried: Carried) -> None:
+# With a session that was open, until it ends; the routes' own, which stand above this module.
+GoOn = Callable[[Parts, Carried, Desktop, Circle, Viewer], Coroutine[Any, Any, None]]
+
+
+async def take_up(parts: Parts, carried: Carried, session: GoOn) -> None:
     """One that an earlier controller let in: whoever may not look any more is told so, the others go on."""
-    if carried.kind != "screen":
-        return  # a download has an end of its own
+    if carried.kind == "download":
+        return  # it has an end of its own
     try:
-        await _take_up(parts, carried)
+        await _take_up(parts, carried, session)
     except OrielError as error:
-        _LOG.info("a screen that was open is closed", code=error.code)
+        _LOG.info("what was open is closed", kind=carried.kind, code=error.code)
         carried.end(4000 + status_of(error), error.code)
 
 
-async def _take_up(parts: Parts, carried: Carried) -> None:
+async def _take_up(parts: Parts, carried: Carried, session: GoOn) -> None:
     about = carried.about
     principal, mode = _principal(about["principal"]), Mode(about["mode"])
     await parts.credentials.check(principal)
@@ -107,15 +112,21 @@ async def _take_up(parts: Parts, carried: Carried) -> None:
         raise AuthError("the right to control it has ended", hint="connect again")
     if found.generation != about["generation"]:
         raise AuthError("the desktop has started anew", hint="connect again")
-    connection = Connection(found.id, "vnc", principal, str(mode))
+    screen = carried.kind == "screen"
+    connection = Connection(found.id, "vnc" if screen else "webrtc", principal, str(mode))
     circle = parts.sharing.circle(found.id)
-    with parts.live.register(connection), circle.join(principal, mode, about["viewer"]) as viewer:
-        viewer.rung = "vnc"
+    drives = carried.hands == "drives" or about.get("drives", False)
+    rejoined = circle.rejoin(about["viewer"], principal, mode, drives=drives)
+    with parts.live.register(connection), rejoined as viewer:
         viewer.heard = time.monotonic()
-        if carried.hands == "drives":
-            circle.lease.drive(viewer)
-        _LOG.info("a screen goes on", desktop=found.id, viewer=viewer.id)
-        await until_ended(attend(parts, carried, circle, viewer), connection, seconds_until(ends))
+        _LOG.info("goes on", kind=carried.kind, desktop=found.id, viewer=viewer.id)
+        if screen:
+            viewer.rung = "vnc"
+            going_on = attend(parts, carried, circle, viewer)
+        else:
+            going_on = session(parts, carried, found, circle, viewer)
+        await until_ended(going_on, connection, seconds_until(ends))
+    carried.end(1000, "")
 
 
 def _principal(told: Mapping[str, Any]) -> Principal:

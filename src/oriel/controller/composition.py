@@ -16,6 +16,7 @@ import structlog
 import uvicorn
 
 from oriel.controller.admission import Admission
+from oriel.controller.api.session_socket import go_on
 from oriel.controller.app import build_app
 from oriel.controller.attending import take_up
 from oriel.controller.bus import Bus
@@ -148,7 +149,7 @@ async def assemble(home: Home, settings: Settings, url: str) -> AsyncIterator[Pa
         )
         metrics = Metrics()
         porter = Porter(
-            home.porter_socket, lambda one: _create(group, take_up(parts, one), f"screen {one.id}")
+            home.porter_socket, lambda one: _create(group, take_up(parts, one, go_on), f"{one.kind} {one.id}")
         )
         parts = Parts(
             settings=settings, url=url, web=settings.web_directory or CHECKOUT / "web/dist",

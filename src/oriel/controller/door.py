@@ -174,7 +174,9 @@ class _Visit:
             await until_ended(self._serve(opened), connection, seconds_until(ends))
             await self._close(1000, "")
 
-    async def _carry(self, desktop: socket.socket, kind: str, about: dict[str, Any], **more: Any) -> Carried:
+    async def _carry(
+        self, desktop: socket.socket | None, kind: str, about: dict[str, Any], **more: Any
+    ) -> Carried:
         assert self._takable is not None  # noqa: S101 - it was offered only then
         client = await self._takable.take()
         self._carried = self._parts.porter.carry(client, desktop, kind, about, **more)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -36,15 +37,34 @@ class Circle:
         self._told: Viewer | None = None
         self._watchers: set[asyncio.Event] = set()
         self._programs: dict[str, asyncio.TimerHandle] = {}
+        self._connections: Counter[str] = Counter()  # of each that was there before a restart
 
     @contextmanager
-    def join(self, principal: Principal, mode: Mode, viewer_id: str = "") -> Iterator[Viewer]:
-        """Be one of them for the block. `viewer_id`: who this was before the controller restarted."""
-        viewer = self._add(viewer_id or secrets.token_hex(6), principal, mode)
+    def join(self, principal: Principal, mode: Mode) -> Iterator[Viewer]:
+        """Be one of them for the block."""
+        viewer = self._add(secrets.token_hex(6), principal, mode)
+        self.lease.arrive(viewer)
         try:
             yield viewer
         finally:
             self._remove(viewer)
+
+    @contextmanager
+    def rejoin(self, viewer_id: str, principal: Principal, mode: Mode, *, drives: bool) -> Iterator[Viewer]:
+        """Be who one was before the controller restarted; a session and its screen are one."""
+        viewer = self.viewers.get(viewer_id)
+        if viewer is None or viewer.key != principal.hand:
+            viewer = self._add(viewer_id, principal, mode)
+        self._connections[viewer.id] += 1
+        if drives:
+            self.lease.drive(viewer)
+        try:
+            yield viewer
+        finally:
+            self._connections[viewer.id] -= 1
+            if not self._connections[viewer.id]:
+                del self._connections[viewer.id]
+                self._remove(viewer)
 
     def program(self, principal: Principal, mode: Mode = Mode.CONTROL) -> Viewer:
         """Who asks without a connection: who drives with the same token, or a program that stays a while."""
@@ -54,7 +74,10 @@ class Circle:
         viewer_id = f"api-{digest(principal.hand)[:8]}"
         if timer := self._programs.pop(viewer_id, None):
             timer.cancel()
-        viewer = self.viewers.get(viewer_id) or self._add(viewer_id, principal, mode)
+        viewer = self.viewers.get(viewer_id)
+        if viewer is None:
+            viewer = self._add(viewer_id, principal, mode)
+            self.lease.arrive(viewer)
 
         def forget() -> None:
             self._programs.pop(viewer_id, None)
@@ -105,7 +128,6 @@ class Circle:
         )  # fmt: skip
         self.viewers[viewer_id] = viewer
         self._note("viewer.joined", f"{name} looks at it", viewer.to_json())
-        self.lease.arrive(viewer)
         self.tell()
         return viewer
 

@@ -111,10 +111,18 @@ class Keeper:
     @asynccontextmanager
     async def socket(self, verb: str) -> AsyncIterator[Plain]:
         """As `stream`, as a bare socket of which nothing was read ahead: another process may have it."""
-        sock = await connect_plain(self._path)
+        sock, _ = await self.open(verb)
         with sock:
-            await ask_plain(sock, verb)
             yield sock
+
+    async def open(self, verb: str, args: Mapping[str, Any] | None = None) -> tuple[Plain, dict[str, Any]]:
+        """As `socket`, to be closed by the caller; and what the verb was answered."""
+        sock = await connect_plain(self._path)
+        try:
+            return sock, await ask_plain(sock, verb, args)
+        except BaseException:
+            sock.close()
+            raise
 
     async def _ask(
         self, verb: str, args: Mapping[str, Any] | None = None, *, deadline_s: float = ASK_DEADLINE_S

@@ -4,6 +4,6 @@ A process of its own, as powerless as the controller. The controller hands over 
 from then on bytes pass here, whether there is a controller or not.
 """
 
-from oriel.porter.client import Carried, Porter
+from oriel.porter.client import Carried, CarriedLine, Porter
 
-__all__ = ["Carried", "Porter"]
+__all__ = ["Carried", "CarriedLine", "Porter"]

@@ -1,11 +1,9 @@
 """Messages between controller and porter: one JSON object each, with descriptors, over a unix socket.
 
-SOCK_SEQPACKET keeps messages apart and descriptors with theirs (unix(7)).
+SOCK_SEQPACKET keeps messages apart and descriptors with theirs (unix(7)). After the object, behind a line's
+end, there may be a text that is passed on as it is. What messages there are is in docs/internals.md.
 
-controller → porter: `carry` (id, kind, about, left_s, hands or size; descriptors: client, desktop),
-`end` (id, code, reason), `hands` (id, hands), `refuse` (id), `release` (id).
-porter → controller: `carrying` (id, kind, about, hands) for each at first; `wants` (id), `used` (id),
-`ended` (id, outcome, bytes_in, bytes_out).
+Both first say `hello` with the VERSION of all this. Only `hello` and `quit` mean the same in every version.
 """
 
 from __future__ import annotations
@@ -20,9 +18,10 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["Channel", "Heard"]
+__all__ = ["VERSION", "Channel", "Heard"]
 
-MAX_MESSAGE = 64 << 10
+VERSION = 1
+MAX_MESSAGE = 160 << 10  # a socket's buffer, 208 KiB by default, must hold it
 MAX_FDS = 2
 MOST_WAITING = 20_000
 
@@ -42,9 +41,11 @@ class Channel:
         self._waiting: deque[tuple[bytes, list[int]]] = deque()
         self._loop.add_reader(sock, self._read)
 
-    def send(self, message: Mapping[str, Any], fds: Sequence[int] = ()) -> None:
+    def send(self, message: Mapping[str, Any], fds: Sequence[int] = (), text: str | None = None) -> None:
         """Never waits. The descriptors stay the caller's."""
         data = json.dumps(message, separators=(",", ":")).encode()
+        if text is not None:
+            data += b"\n" + text.encode(errors="replace")
         if len(data) > MAX_MESSAGE:
             raise ValueError("the message is too long")
         if self._waiting or not self._send(data, list(fds)):
@@ -106,11 +107,14 @@ class Channel:
 
 
 def _parse(data: bytes) -> dict[str, Any] | None:
+    head, end, text = data.partition(b"\n")
     try:
-        message = json.loads(data)
+        message = json.loads(head)
     except ValueError:
         return None
-    return message if isinstance(message, dict) else None
+    if not isinstance(message, dict):
+        return None
+    return message | {"text": text.decode(errors="replace")} if end else message
 
 
 def _close_all(fds: Sequence[int]) -> None:

@@ -41,7 +41,7 @@ async def _serve(home: Home) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, leaving.set)
     home.controller.mkdir(mode=0o700, parents=True, exist_ok=True)
-    carrying = Carrying()
+    carrying = Carrying(leaving.set)
     async with listening(home.porter_socket, carrying):
         logging.info("carrying")
         notify("READY=1")

@@ -60,7 +60,7 @@ class Screen(Hands):
         self._guard = RfbGuard(self)
         self._in = Outlet(desktop, self._unblock, self._desktop_gone)
         self._viewer = WebSocketEnd(
-            client, on_binary=self._from_viewer, on_free=self._listen, on_ended=self._ended
+            client, on_message=self._from_viewer, on_free=self._listen, on_ended=self._ended
         )
         self._listen()
 

@@ -27,18 +27,23 @@ MOST_WAITING = 1 << 20  # of answers to one who asks and does not read
 
 
 class WebSocketEnd:
-    """`on_binary` for each binary message; `on_free` when what waited has gone; `on_ended` once."""
+    """`on_message` for each message; `on_free` when what waited has gone; `on_ended` once.
+
+    All messages are binary, or all are `text`; whoever sends the other kind is sent away.
+    """
 
     def __init__(
         self,
         sock: socket.socket,
         *,
-        on_binary: Callable[[bytes], None],
+        on_message: Callable[[bytes], None],
         on_free: Callable[[], None],
         on_ended: Callable[[], None],
+        text: bool = False,
     ) -> None:
         self._sock = sock
-        self._on_binary = on_binary
+        self._on_message = on_message
+        self._opcode = Opcode.TEXT if text else Opcode.BINARY
         self._on_ended = on_ended
         self._loop = asyncio.get_running_loop()
         self._protocol = ServerProtocol(state=OPEN, max_size=MAX_MESSAGE)
@@ -54,15 +59,15 @@ class WebSocketEnd:
     def waiting(self) -> int:
         return self._out.waiting
 
-    def send(self, data: memoryview) -> None:
-        """One binary message."""
-        size = len(data)
+    def send(self, data: bytes | memoryview) -> None:
+        """One message."""
+        size, first = len(data), 0x80 | self._opcode
         if size < 126:
-            head = struct.pack("!BB", 0x82, size)
+            head = struct.pack("!BB", first, size)
         elif size < 1 << 16:
-            head = struct.pack("!BBH", 0x82, 126, size)
+            head = struct.pack("!BBH", first, 126, size)
         else:
-            head = struct.pack("!BBQ", 0x82, 127, size)
+            head = struct.pack("!BBQ", first, 127, size)
         self._out.send(head, data)
 
     def read(self, on: bool) -> None:
@@ -108,13 +113,13 @@ class WebSocketEnd:
     def _take(self, frame: Frame) -> None:
         if frame.opcode not in (Opcode.BINARY, Opcode.TEXT, Opcode.CONT) or self._protocol.state is not OPEN:
             return
-        if frame.opcode is Opcode.TEXT:
-            self.close(1003, "only binary messages")
+        if frame.opcode not in (self._opcode, Opcode.CONT):
+            self.close(1003, f"only {self._opcode.name.lower()} messages")
             return
         self._parts.append(bytes(frame.data))
         if frame.fin:
             message, self._parts = b"".join(self._parts), []
-            self._on_binary(message)
+            self._on_message(message)
 
     def _send_control(self) -> None:
         if data := b"".join(self._protocol.data_to_send()):

@@ -7,29 +7,33 @@ import json
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter
 
 from oriel.controller.api.streams import both
+from oriel.controller.attending import about_of
 from oriel.controller.control import Kind, Viewer
-from oriel.controller.door import Opened, add_door, messages
+from oriel.controller.door import Opened, add_door
 from oriel.controller.guest import Guest
+from oriel.controller.lines import CarriedEnds, Ends, OwnEnds, tell
 from oriel.controller.parts import Parts
+from oriel.controller.rights import seconds_until
 from oriel.controller.sharing import Circle
-from oriel.controller.signalling import MEDIA, Signalling
+from oriel.controller.signalling import MEDIA, Place, Signalling, place_of
 from oriel.controller.store.desktops import Desktop
 from oriel.fleet import Keeper
 from oriel.model import wire
 from oriel.model.errors import BusyError, Fault, InvalidError, NotFoundError, OrielError, UnavailableError
+from oriel.porter import Carried
+from oriel.porter.session import MAX_TEXT, Budget
 
-__all__ = ["router"]
+__all__ = ["go_on", "router"]
 
 router = APIRouter(prefix="/v1/desktops")
 
 VERSION = 1
-MAX_MESSAGE = 64 << 10
-MESSAGES_A_SECOND, BURST = 20, 100
 CLIPBOARD_AGAIN_S = 2.0
 RUNGS = ("udp", "tcp", "vnc", "")
 
@@ -42,26 +46,47 @@ async def _open(parts: Parts, found: Desktop) -> AsyncIterator[Keeper]:
 
 async def webrtc(opened: Opened) -> None:
     """JSON messages both ways, as docs/internals.md has them."""
-    circle = opened.parts.sharing.circle(opened.desktop.id)
+    parts, keeper = opened.parts, opened.target
+    circle = parts.sharing.circle(opened.desktop.id)
+    place = place_of(parts.settings, opened.websocket)
     with circle.join(opened.principal, opened.mode) as viewer:
-        await _Session(opened, circle, viewer).run()
+        ends: Ends = OwnEnds(opened.websocket)
+        if opened.carry is not None:
+            about = about_of(opened, viewer, watched=False) | {"place": asdict(place), "stream": None}
+            left_s = seconds_until(opened.ends)
+            ends = CarriedEnds(await opened.carry(None, "session", about, left_s=left_s))
+        await _Session(keeper, place, ends, circle=circle, viewer=viewer).run()
+
+
+async def go_on(parts: Parts, carried: Carried, desktop: Desktop, circle: Circle, viewer: Viewer) -> None:
+    """With a session that an earlier controller has begun, until it ends."""
+    about, ends = carried.about, CarriedEnds(carried)
+    viewer.rung = about.get("rung", viewer.rung)
+    viewer.name = about.get("name", viewer.name)
+    keeper, place = parts.fleet.keeper(desktop.id), Place(**about["place"])
+    session = _Session(keeper, place, ends, circle=circle, viewer=viewer)
+    await session.run(about["stream"], ends)
 
 
 class _Session:
-    def __init__(self, opened: Opened, circle: Circle, viewer: Viewer) -> None:
-        self._opened = opened
-        self._socket = opened.websocket
+    def __init__(self, keeper: Keeper, place: Place, ends: Ends, *, circle: Circle, viewer: Viewer) -> None:
+        self._keeper = keeper
         self._circle = circle
         self._viewer = viewer
+        self._ends = ends
         self._turn = asyncio.Lock()
-        self._media = Signalling(opened, self.send, self._driving)
-        self._budget, self._refilled = float(BURST), time.monotonic()
+        self._media = Signalling(keeper, place, ends, send=self.send, driving=self._driving)
+        self._budget = Budget()
 
-    async def run(self) -> None:
-        viewer = self._viewer
-        await self.send(
-            {"type": "welcome", "version": VERSION, "viewer": viewer.id, "mode": str(viewer.mode)}
-        )
+    async def run(self, stream: Mapping[str, Any] | None = None, again: CarriedEnds | None = None) -> None:
+        """Until the viewer goes. `again`: an earlier controller welcomed it, and maybe began a `stream`."""
+        if again is None:
+            hello = {"version": VERSION, "viewer": self._viewer.id, "mode": str(self._viewer.mode)}
+            await self.send({"type": "welcome", **hello})
+        elif stream is not None:
+            self._media.go_on(again, stream)
+        elif again.forsake():
+            await self.send({"type": "ended", **UnavailableError("the controller restarted").to_wire()})
         try:
             await both(self._tell(), self._listen(), self._watch_clipboard())
         finally:
@@ -69,7 +94,7 @@ class _Session:
 
     async def send(self, message: Mapping[str, Any]) -> None:
         async with self._turn:
-            await self._socket.send_text(json.dumps(message, separators=(",", ":")))
+            await tell(self._ends.viewer, message)
 
     async def _tell(self) -> None:
         """Who looks and who drives, at first and at every change."""
@@ -79,6 +104,7 @@ class _Session:
                 changed.clear()
                 if allowed is not (now := self._circle.lease.holder is self._viewer):
                     allowed = now
+                    self._ends.note({"drives": now})
                     await self._media.control(now)
                 await self.send({"type": "people", **self._circle.to_json()})
                 await changed.wait()
@@ -102,15 +128,16 @@ class _Session:
                 await changed.wait()
 
     async def _follow_clipboard(self) -> None:
-        async with Guest(self._opened.target).stream("clipboard_watch") as stream:
+        async with Guest(self._keeper).stream("clipboard_watch") as stream:
             while await wire.read_line(stream.reader) is not None:
                 await self.send({"type": "clipboard"})
         raise UnavailableError("the desktop no longer tells of its clipboard")
 
     async def _listen(self) -> None:
-        async for text in messages(self._socket):
+        while (text := await self._ends.viewer.read()) is not None:
             self._viewer.heard = time.monotonic()
-            self._spend()
+            if not self._budget.spend():
+                raise BusyError("too many messages", retry_after_s=5)
             message = _parse(text)
             if message["type"] in MEDIA:
                 await self._media.hear(message)
@@ -142,6 +169,7 @@ class _Session:
             lease.decline(viewer, self._named(message.get("to")))
         elif kind == "rung":
             viewer.rung = _rung(message.get("rung"))
+            self._ends.note({"rung": viewer.rung})
             self._circle.tell()
         elif kind == "name":
             self._rename(message.get("name"))
@@ -163,15 +191,8 @@ class _Session:
         if not isinstance(name, str) or not name.strip() or len(name) > 40 or not name.isprintable():
             raise InvalidError.of([Fault("name", "must be 1 to 40 printable characters")])
         self._viewer.name = name.strip()
+        self._ends.note({"name": self._viewer.name})
         self._circle.tell()
-
-    def _spend(self) -> None:
-        now = time.monotonic()
-        self._budget = min(BURST, self._budget + (now - self._refilled) * MESSAGES_A_SECOND)
-        self._refilled = now
-        self._budget -= 1
-        if self._budget < 0:
-            raise BusyError("too many messages", retry_after_s=5)
 
 
 def _rung(value: object) -> str:
@@ -183,10 +204,10 @@ def _rung(value: object) -> str:
 KINDS = frozenset((*MEDIA, "ping", "drive", "request", "take", "withdraw", "give", "decline", "rung", "name"))
 
 
-def _parse(text: bytes | str) -> dict[str, Any]:
+def _parse(text: str) -> dict[str, Any]:
     """InvalidError for what is no message of this protocol."""
     try:
-        message = json.loads(text) if isinstance(text, str) and len(text) <= MAX_MESSAGE else None
+        message = json.loads(text) if len(text) <= MAX_TEXT else None
     except (ValueError, RecursionError):
         message = None
     if not isinstance(message, dict) or message.get("type") not in KINDS:
@@ -194,4 +215,4 @@ def _parse(text: bytes | str) -> dict[str, Any]:
     return message
 
 
-add_door(router, "webrtc", _open, webrtc, views=True)
+add_door(router, "webrtc", _open, webrtc, views=True, carried=True)
