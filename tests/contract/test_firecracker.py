@@ -137,16 +137,23 @@ def test_ten_machines_leave_nothing_and_the_disk_is_roots_again(fake: Place) -> 
     asyncio.run(scenario())
 
 
-def test_a_jail_on_a_full_disk_is_said(fake: Place) -> None:
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [("size=16m,nr_inodes=3", "no room for another file"), ("size=64k", r"it has \d+ KiB free and \d+ KiB are")],
+)
+def test_a_jail_on_a_full_disk_is_said(fake: Place, options: str, why: str) -> None:
+    """Full of files, or of bytes: the jailer would copy its program there."""
+
     async def scenario() -> None:
         full = fake.spec.disk.parent / "full"
         full.mkdir()
         async with fake.linked():
             await fake.driver.prepare_disk(fake.spec)
-            mounts.mount("tmpfs", full, "tmpfs", options="size=16m,nr_inodes=3")
+            mounts.mount("tmpfs", full, "tmpfs", options=options)
             try:
-                with pytest.raises(NoSpaceError, match="no room for the jail"):
+                with pytest.raises(NoSpaceError, match=rf"no room for the jail .*: .*{why}") as told:
                     await fake.driver.start(replace(fake.spec, directory=full / "machine"))
+                assert "delete desktops" in told.value.hint
             finally:
                 mounts.unmount(full)
             assert fake.left() == []

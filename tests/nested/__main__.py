@@ -52,12 +52,14 @@ def main() -> int:
         )
 
 
-def run(job: str, given: argparse.Namespace, layer: Path, place: Path) -> int:
+def run(job: str, given: argparse.Namespace, checkout: Path, layer: Path, place: Path) -> int:
     """One job to its end, in a host that has seen nothing else."""
     script = HERE / "jobs" / job if job in JOBS else Path(job)
+    place = place if job in JOBS else place.with_name("own")
     place.mkdir()
     disk(layer, place / "layer.img", "3G")
-    disk(luggage(given.image, given.firecracker, script, place / "luggage"), place / "luggage.img", "12G")
+    packed = luggage(given.image, given.firecracker, checkout, script, place / "luggage")
+    disk(packed, place / "luggage.img", "12G")
     initrd = place / "initrd"
     initrd.write_bytes(with_own_init(given.image / "initrd"))
     try:

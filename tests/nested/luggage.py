@@ -13,7 +13,7 @@ from pathlib import Path
 
 from oriel.image.initrd import Entry, archive
 
-__all__ = ["HERE", "add_layer", "disk", "kept_of", "luggage", "with_own_init"]
+__all__ = ["HERE", "add_layer", "checked_out", "disk", "kept_of", "luggage", "with_own_init"]
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -27,8 +27,11 @@ CHECKOUT = (
 HOME = "var/home"  # /var/tmp/home in there
 
 
-def add_layer(image: Path, place: Path) -> Path:
-    """What `apt-get install` changes in the image, as the upper and work directory of an overlay."""
+def add_layer(image: Path, place: Path, checkout: Path) -> Path:
+    """What `apt-get install` changes in the image, as the upper and work directory of an overlay.
+
+    The Python in there compiles `checkout` as well: emulated, that takes minutes.
+    """
     lower, merged, layer = place / "lower", place / "merged", place / "layer"
     for directory in (lower, merged, layer / "upper", layer / "work"):
         directory.mkdir(parents=True)
@@ -43,6 +46,12 @@ def add_layer(image: Path, place: Path) -> Path:
             run("chroot", merged, "apt-get", "update", "-qq")
             run("chroot", merged, "apt-get", "install", "-qqy", "--no-install-recommends", *PACKAGES)
             run("chroot", merged, "useradd", "--system", "--user-group", "--no-create-home", "oriel")
+            run("mount", "--bind", checkout, merged / "mnt")
+            try:
+                compiling = ("python3", "-m", "compileall", "-q", "--invalidation-mode", "checked-hash")
+                run("chroot", merged, *compiling, "-s", "/mnt", "-p", "/mnt/checkout", "/mnt")
+            finally:
+                run("umount", merged / "mnt")
         finally:
             run("umount", merged)
     finally:
@@ -52,16 +61,12 @@ def add_layer(image: Path, place: Path) -> Path:
     return layer
 
 
-def luggage(image: Path, firecracker: Path, job: Path, target: Path) -> Path:
-    """What stands on /mnt in there: this checkout with its libraries, programs, the image's small files."""
-    checkout, programs, images = target / "checkout", target / "bin", target / HOME / "images" / image.name
-    for directory in (checkout, programs, images, target / "var/kept"):
+def luggage(image: Path, firecracker: Path, checkout: Path, job: Path, target: Path) -> Path:
+    """What stands on /mnt in there: `checkout`, the programs, the image's small files."""
+    programs, images = target / "bin", target / HOME / "images" / image.name
+    for directory in (programs, images, target / "var/kept"):
         directory.mkdir(parents=True)
-    files = subprocess.run(
-        ["tar", "c", "--exclude=__pycache__", *CHECKOUT], cwd=ROOT, capture_output=True, check=True
-    )
-    subprocess.run(["tar", "x"], cwd=checkout, input=files.stdout, check=True)
-    _environment(checkout)
+    run("cp", "-al", checkout, target / "checkout")
     _release(firecracker, programs)
     for name in ("vmlinux", "vmlinuz", "initrd", "manifest.json"):
         shutil.copy(image / name, images / name)
@@ -73,8 +78,18 @@ def luggage(image: Path, firecracker: Path, job: Path, target: Path) -> Path:
     return target
 
 
+def checked_out(target: Path) -> Path:
+    """This checkout with what scripts/setup would make: libraries for the image's Python, and `oriel`."""
+    target.mkdir(parents=True)
+    files = subprocess.run(
+        ["tar", "c", "--exclude=__pycache__", *CHECKOUT], cwd=ROOT, capture_output=True, check=True
+    )
+    subprocess.run(["tar", "x"], cwd=target, input=files.stdout, check=True)
+    _environment(target)
+    return target
+
+
 def _environment(checkout: Path) -> None:
-    """What scripts/setup would make: the libraries for the image's Python, and the command `oriel`."""
     pins = "\n".join((ROOT / name).read_text() for name in ("requirements.txt", "requirements-dev.txt"))
     wanted = sorted(set(re.findall(r"^([\w.-]+==[^\s]+)", pins, re.MULTILINE)))
     chosen = [pin for pin in wanted if pin.partition("==")[0] not in LEFT_OUT]

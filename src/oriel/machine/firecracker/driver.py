@@ -35,6 +35,7 @@ from oriel.model.spec import Runtime
 __all__ = ["FirecrackerDriver", "jail_of"]
 
 RETRY_S = 0.005
+JAIL_BYTES = 1 << 16  # of a jail besides the program: directories, and places for what is shown in it
 
 
 class FirecrackerDriver:
@@ -97,12 +98,12 @@ class FirecrackerDriver:
         """A machine over `files`, once it has done what is `asked` of it."""
         await self.release(spec)
         try:
-            argv = _argv(spec, await self._release())
-            await in_thread(lambda: _make(spec))
+            release = await self._release()
+            await in_thread(lambda: _make(spec, release))
             inside = await DedicatedThread.open(f"mounts {spec.desktop_id}", enter_private_mounts)
             try:
                 await inside.call(lambda: jail_of(spec).show(files))
-                return await _launch(spec, argv, inside, asked, booted=booted)
+                return await _launch(spec, _argv(spec, release), inside, asked, booted=booted)
             finally:
                 await in_thread(inside.close)
         except BaseException:
@@ -114,17 +115,32 @@ def jail_of(spec: MachineSpec) -> Jail:
     return Jail(spec.directory / "jail", spec.desktop_id)
 
 
-def _make(spec: MachineSpec) -> None:
-    """Control group and jail, and the disk in the hands of the slot's uid. Raises HostError."""
+def _make(spec: MachineSpec, release: Release) -> None:
+    """Control group and jail, and the disk in the hands of the slot's uid. Raises HostError, NoSpaceError."""
     uid = process_uid(spec.slot)
     try:
         jail_of(spec).make(uid)
+        _check_room(spec, release)
         os.chown(spec.disk, uid, uid)
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise NoSpaceError(f"there is no room for the jail of {spec.desktop_id}") from error
+            raise _no_room(spec, "it has no room for another file") from error
         raise HostError(f"the jail of {spec.desktop_id} cannot be made: {error}") from error
     Cgroup(spec.desktop_id).create(limits(spec))
+
+
+def _check_room(spec: MachineSpec, release: Release) -> None:
+    """The jailer copies the program into the jail; without room for it it ends with a word of its own."""
+    free, needed = shutil.disk_usage(spec.directory).free, release.firecracker.stat().st_size + JAIL_BYTES
+    if free < needed:
+        raise _no_room(spec, f"it has {free >> 10} KiB free and {needed >> 10} KiB are needed")
+
+
+def _no_room(spec: MachineSpec, why: str) -> NoSpaceError:
+    return NoSpaceError(
+        f"there is no room for the jail of {spec.desktop_id} in {spec.directory}: {why}",
+        hint="delete desktops, snapshots or images, or enlarge the file system",
+    )
 
 
 def _argv(spec: MachineSpec, release: Release) -> list[str | Path]:
