@@ -17,7 +17,7 @@ import pytest
 from oriel.host import mounts, slots
 from oriel.host.namespaces import NetnsSockets
 from oriel.host.occupants import occupants
-from oriel.machine.driver import Halting, Moment, Restoring, Saving
+from oriel.machine.driver import Counting, Halting, Moment, Restoring, Saving
 from oriel.model.errors import LaunchError, NoSpaceError
 from tests.contract.machines import Place, make_place
 from tests.contract.test_boot import Guest, booted
@@ -118,6 +118,23 @@ def test_a_damaged_moment_or_one_of_another_version_is_refused_and_leaves_nothin
     asyncio.run(scenario())
 
 
+def test_what_it_counts_is_told_as_totals(fake: Place) -> None:
+    """A line tells what came since the one before. Without an answer the last known is told."""
+
+    async def scenario() -> None:
+        async with fake.linked():
+            await fake.driver.prepare_disk(fake.spec)
+            machine = await fake.driver.start(fake.spec)
+            assert isinstance(machine, Counting)
+            assert machine.counted["block.read_bytes"] == 0
+            for times in (1, 2):
+                assert (await machine.count(deadline_s=60))["block.read_bytes"] == 512 * times
+            await machine.kill()
+            assert (await machine.count(deadline_s=60))["block.read_bytes"] == 1024
+
+    asyncio.run(scenario())
+
+
 def test_ten_machines_leave_nothing_and_the_disk_is_roots_again(fake: Place) -> None:
     async def scenario() -> None:
         driver, uid = fake.driver, slots.process_uid(fake.spec.slot)
@@ -139,7 +156,10 @@ def test_ten_machines_leave_nothing_and_the_disk_is_roots_again(fake: Place) -> 
 
 @pytest.mark.parametrize(
     ("options", "why"),
-    [("size=16m,nr_inodes=3", "no room for another file"), ("size=64k", r"it has \d+ KiB free and \d+ KiB are")],
+    [
+        ("size=16m,nr_inodes=3", "no room for another file"),
+        ("size=64k", r"it has \d+ KiB free and \d+ KiB are"),
+    ],
 )
 def test_a_jail_on_a_full_disk_is_said(fake: Place, options: str, why: str) -> None:
     """Full of files, or of bytes: the jailer would copy its program there."""

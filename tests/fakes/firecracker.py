@@ -157,7 +157,11 @@ class Machine:
 
     def tell_metrics(self) -> None:
         if self._metrics is not None:
-            told = {"utc_timestamp_ms": int(time.time() * 1000), "seccomp": {"num_faults": 0}}
+            told = {
+                "utc_timestamp_ms": int(time.time() * 1000),
+                "seccomp": {"num_faults": 0},
+                "block": {"read_bytes": 512},  # since the line before
+            }
             os.write(self._metrics, json.dumps(told).encode() + b"\n")
 
 

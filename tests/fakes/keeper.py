@@ -57,6 +57,7 @@ class FakeDesktop:
     warm: bool = False
     bytes_in: int = 5000
     traffic: int = 0  # more of them at each look
+    counted: dict[str, int] = field(default_factory=dict)  # by its VMM
     snapshots: list[str] = field(default_factory=list)
     origin: dict[str, str] | None = None  # of a fork: {desktop, snapshot}
     hold: asyncio.Event = field(default_factory=asyncio.Event)
@@ -167,6 +168,8 @@ class FakeDesktop:
         told = {"id": self.spec.id, "state": str(self.state), "seq": len(self.events), "egress": egress,
                 "spec": self.spec.to_json(),
                 "timings": self.timings}  # fmt: skip
+        if self.counted:
+            told["machine"] = {"counted": self.counted}
         if self.state is State.FAILED:
             told["error"] = next(
                 (e["data"].get("error") for e in reversed(self.events) if e["kind"] == "state.failed"), None

@@ -176,6 +176,7 @@ async def test_prometheus_has_each_desktops_way_out_by_its_id(c: Running) -> Non
     anne, bob = await c.person("anne"), await c.person("bob")
     annes = await c.desktop("annes", anne)
     await c.until("mine", "running")
+    desktop.counted = {"block.read_bytes": 4096}
     async with c.http() as http:
         await http.post("/v1/desktops/other/stop")
         text = (await http.get("/metrics")).text
@@ -195,6 +196,7 @@ async def test_prometheus_has_each_desktops_way_out_by_its_id(c: Running) -> Non
     assert f'oriel_egress_bytes_total{ours},direction="in"}} 5000.0' in text
     assert f'oriel_egress_denied_total{ours},reason="not_public"}} 1.0' in text
     assert f"oriel_egress_upstream_ok{ours}}} 1.0" in text
+    assert f"oriel_vmm_block_read_bytes_total{ours}}} 4096.0" in text
     assert f'oriel_egress_connect_seconds_bucket{ours},le="0.05"}} 2.0' in text
     assert re.search(rf"oriel_egress_connect_seconds_sum\{ours}\}} 0.03", text)
     assert set(re.findall(r'desktop="([^"]+)"', text)) == everybodys

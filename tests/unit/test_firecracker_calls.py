@@ -13,6 +13,7 @@ from oriel.machine.firecracker.calls import Call
 from oriel.machine.firecracker.command import jailer_argv, kernel_command_line, limits
 from oriel.machine.firecracker.ending import explained
 from oriel.machine.firecracker.jail import Jail, files_of
+from oriel.machine.firecracker.metrics import Totals
 from oriel.model.link import Link
 from tests.fakes.firecracker_schema import CONFIGURED, FRESH, PAUSED, RUNNING, Refusal, check, checked
 from tests.unit.test_machine_commands import SPEC as OTHER_SPEC
@@ -120,7 +121,7 @@ def test_the_jailer_confines_to_uid_namespace_group_and_files() -> None:
         "/fc/jailer", "--id", "d-aaaaaaaaaa", "--exec-file", "/fc/firecracker", "--uid", "200007",
         "--gid", "200007", "--chroot-base-dir", "/d/machine/jail", "--netns", "/run/netns/n",
         "--cgroup-version", "2", "--parent-cgroup", "oriel/d-aaaaaaaaaa", "--resource-limit", "no-file=256",
-        "--", "--enable-pci", "--level", "Warning", "--api-sock", "/api.sock",
+        "--", "--enable-pci", "--level", "Error", "--api-sock", "/api.sock",
     ]  # fmt: skip
     assert "--no-seccomp" not in argv
     without = jailer_argv(
@@ -149,7 +150,21 @@ def test_a_guests_memory_is_never_swapped() -> None:
 def test_an_end_tells_the_code_and_what_was_counted() -> None:
     assert explained(0, {}) == "the microVM powered off or restarted"
     assert explained(-9, {}) == "Firecracker was killed by SIGKILL"
-    assert "SIGBUS" in explained(149, {"signals": {"sigbus": 1}})
-    told = explained(148, {"seccomp": {"num_faults": 2}, "vcpu": {"failures": 0}, "block": "odd"})
+    assert "SIGBUS" in explained(149, {"signals.sigbus": 1})
+    told = explained(148, {"seccomp.num_faults": 2})
     assert told.endswith("its filter forbids (it counted seccomp.num_faults 2)")
     assert explained(None, {}) == "the microVM has ended"
+
+
+def test_counters_are_added_up_since_a_line_tells_what_came_since_the_one_before() -> None:
+    totals = Totals()
+    lines = [
+        {"block": {"read_bytes": 4096}, "seccomp": {"num_faults": 1}, "vcpu": {"failures": 0}},
+        {"block": {"read_bytes": 512, "event_fails": 2}, "seccomp": {"num_faults": 1}, "net": "odd"},
+        {"block": {"read_bytes": "many"}},
+    ]
+    for line in lines:
+        totals.add(line)
+    assert totals.counted["block.read_bytes"] == 4608
+    assert totals.counted["net.rx_bytes_count"] == 0
+    assert totals.faults == {"seccomp.num_faults": 1, "block.event_fails": 2}

@@ -28,7 +28,7 @@ from oriel.model.errors import HostError, LaunchError, StateError
 
 __all__ = ["Serving", "listen", "prepare_home", "serve"]
 
-READY_DEADLINE_S = 60.0
+READY_DEADLINE_S = 300.0  # a second on a usual host; five emulated interpreters on a busy one take minutes
 
 
 @dataclass(frozen=True)

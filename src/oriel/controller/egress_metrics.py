@@ -20,7 +20,7 @@ PATIENCE_S = 2.0  # a keeper that is slower is left out of this scrape
 
 
 async def ask_keepers(fleet: Fleet, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-    """The counters of the gateways that answer, by desktop."""
+    """What the keepers that answer tell of their desktops (`inspect`), by desktop."""
     turn = asyncio.Semaphore(AT_ONCE)
 
     async def ask(desktop_id: str) -> tuple[str, Mapping[str, Any]]:
@@ -30,16 +30,16 @@ async def ask_keepers(fleet: Fleet, ids: Sequence[str]) -> dict[str, Mapping[str
                     told = await fleet.keeper(desktop_id).inspect()
             except (OrielError, TimeoutError):
                 return desktop_id, {}
-            return desktop_id, told.get("egress", {})
+            return desktop_id, told
 
-    answers = await asyncio.gather(*(ask(one) for one in ids))
-    return {one: counters for one, counters in answers if "bytes_in" in counters}
+    return {one: told for one, told in await asyncio.gather(*(ask(one) for one in ids)) if told}
 
 
-def render_egress(told: Mapping[str, Mapping[str, Any]]) -> bytes:
-    """The text format."""
+def render_egress(inspected: Mapping[str, Mapping[str, Any]]) -> bytes:
+    """The text format of what the gateways counted."""
+    counters = {one: told.get("egress", {}) for one, told in inspected.items()}
     registry = CollectorRegistry()
-    registry.register(_Told(told))
+    registry.register(_Told({one: told for one, told in counters.items() if "bytes_in" in told}))
     return generate_latest(registry)
 
 

@@ -19,7 +19,7 @@ from oriel.keeper.gateway import Gateway, counters_of
 from oriel.keeper.guest import Guest
 from oriel.keeper.moments import erase
 from oriel.keeper.undo import Problem, UndoStack
-from oriel.machine.driver import Exit, Halting
+from oriel.machine.driver import Counting, Exit, Halting
 from oriel.model.egress import EgressSpec
 from oriel.model.errors import LaunchError, OrielError, StateError
 from oriel.model.state import State, check_transition
@@ -179,6 +179,8 @@ class Desktop:
                 "pid": assembly.machine.record.get("pid"), "runtime": str(self.plan.spec.runtime),
                 "isolation": str(assembly.machine.isolation),
             }  # fmt: skip
+            if isinstance(assembly.machine, Counting):
+                about["machine"]["counted"] = dict(assembly.machine.counted)
         return about
 
     async def leave(self) -> None:

@@ -13,7 +13,7 @@ A driver is made once per keeper, for one desktop. It promises:
   sockets, cgroup); idempotent; also right after a kill -9 of the machine or of the previous keeper.
   The desktop's `disk.img` stays.
 
-Two powers a runtime may have besides, each a protocol of its own; `isinstance` tells.
+Powers a runtime may have besides, each a protocol of its own; `isinstance` tells.
 
 - `Halting` (of a machine): it stands still and goes on, with everything it holds. The guest does not
   notice but for the clock.
@@ -22,6 +22,7 @@ Two powers a runtime may have besides, each a protocol of its own; `isinstance` 
   be restored any number of times, at once too; its files are never changed while they exist, only
   linked and deleted. The disk is the keeper's to copy: what was written before `halt` returned is in
   `spec.disk`, and `restore` wants `spec.disk` as it was then.
+- `Counting` (of a machine): its VMM counts what it does, under names of its own.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from oriel.model.link import Link
 from oriel.model.spec import Isolation, Runtime
 
 __all__ = [
+    "Counting",
     "Driver",
     "Exit",
     "Halting",
@@ -221,4 +223,18 @@ class Restoring(Protocol):
         """A machine that stands where `moment` was saved, halted: `go_on` runs it. Its record allows
         `adopt` at once. Raises LaunchError and leaves nothing behind if the moment cannot be restored.
         """
+        ...
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """A machine whose VMM counts what it does."""
+
+    @property
+    def counted(self) -> Mapping[str, int]:
+        """Totals since this keeper knows it, by the VMM's own names, as they were last told."""
+        ...
+
+    async def count(self, *, deadline_s: float) -> Mapping[str, int]:
+        """The same as of now; as last told if it does not answer in time."""
         ...

@@ -65,7 +65,7 @@ async def fork_desktop(request: Request, found: Controllable, wanted: ForkWish) 
 @router.get(f"{PLACES}/usage")
 async def show_usage(request: Request, found: Readable) -> Response:
     """What it takes of its host now: memory (what it shares in proportion), processor time since it began;
-    `by` machine, gateway and keeper."""
+    `by` machine, gateway and keeper. `vmm`: what its VMM counts, if it does (Firecracker)."""
     return JsonResponse(await parts_of(request).fleet.keeper(found.id).usage())
 
 

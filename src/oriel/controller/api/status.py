@@ -15,6 +15,7 @@ from oriel.controller.encoding import JsonResponse
 from oriel.controller.parts import parts_of
 from oriel.controller.rights import Permission, Role
 from oriel.controller.store import desktops
+from oriel.controller.vmm_metrics import render_vmm
 from oriel.model.errors import UnavailableError
 
 __all__ = ["router"]
@@ -42,19 +43,21 @@ async def readyz(request: Request) -> Response:
 @router.get("/metrics")
 async def metrics(request: Request) -> Response:
     """For Prometheus. To everybody the controller's own figures; with a bearer token also what goes out of
-    its user's desktops, by their ids: of all desktops, if that is an administrator."""
+    its user's desktops and what their VMMs count, by their ids: of all desktops, if that is an
+    administrator."""
     parts = parts_of(request)
-    egress = b""
+    each = b""
     if bearer_of(request):
         principal = await account(Permission.READ)(request)
         owner_id = None if principal.role == Role.ADMIN else principal.user_id
         running = await parts.database.read(lambda c: desktops.running(c, owner_id))
-        egress = render_egress(await ask_keepers(parts.fleet, running))
+        inspected = await ask_keepers(parts.fleet, running)
+        each = render_egress(inspected) + render_vmm(inspected)
     states: Counter[str] = Counter(await parts.database.read(desktops.count_states))
     parts.metrics.note_host(await parts.fleet.capacity(), draining=parts.draining.on)
     parts.metrics.note_pool(parts.pool.describe())
     text = parts.metrics.render(states, parts.live.count(), parts.bus.listeners)
-    return Response(text + egress, media_type="text/plain; version=0.0.4; charset=utf-8")
+    return Response(text + each, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 @router.get("/docs", include_in_schema=False)

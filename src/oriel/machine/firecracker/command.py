@@ -54,7 +54,7 @@ def jailer_argv(
         *("--resource-limit", f"no-file={OPEN_FILES}"),
         "--",
         "--enable-pci",
-        *("--level", "Warning"),
+        *("--level", "Error"),  # a guest that probes ports would fill its console with warnings
         *options,
     ]
 

@@ -80,7 +80,9 @@ class FirecrackerDriver:
             console.close()
             metrics.close()
 
-        tracked = TrackedProcess(identity, explain=lambda code: explained(code, metrics.last), at_end=at_end)
+        tracked = TrackedProcess(
+            identity, explain=lambda code: explained(code, metrics.totals.faults), at_end=at_end
+        )
         booted = record.get("booted") is True
         return FirecrackerMachine(tracked, Cgroup(spec.desktop_id), jail, metrics, booted=booted)
 
@@ -175,7 +177,7 @@ async def _launch(
             spec=spec,
             cgroup=cgroup,
             up=up,
-            explain=lambda code: explained(code, metrics.last),
+            explain=lambda code: explained(code, metrics.totals.faults),
             at_end=metrics.close,
             within=inside.call_now,
         )

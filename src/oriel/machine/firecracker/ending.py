@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping
-from typing import Any
-
-from oriel.machine.firecracker.metrics import faults_in
 
 __all__ = ["explained"]
 
@@ -20,10 +17,10 @@ CODES = {
 }  # fmt: skip
 
 
-def explained(code: int | None, metrics: Mapping[str, Any]) -> str:
-    """`code`: negative for a signal, None if it was not our child. Faults it counted are added."""
-    faults = ", ".join(f"{name} {count}" for name, count in faults_in(metrics).items())
-    return _words(code) + (f" (it counted {faults})" if faults else "")
+def explained(code: int | None, faults: Mapping[str, int]) -> str:
+    """`code`: negative for a signal, None if it was not our child. `faults`: what it counted, by name."""
+    counted = ", ".join(f"{name} {count}" for name, count in faults.items())
+    return _words(code) + (f" (it counted {counted})" if counted else "")
 
 
 def _words(code: int | None) -> str:
