@@ -52,6 +52,13 @@ DEFINITIONS: dict[str, dict[str, Field]] = {
         "mtu": Field(int, least=68, most=65535),
         "rx_rate_limiter": Field("RateLimiter"), "tx_rate_limiter": Field("RateLimiter"),
     },
+    "PartialDrive": {
+        "drive_id": needed(str), "path_on_host": Field(str), "rate_limiter": Field("RateLimiter"),
+    },
+    "PartialNetworkInterface": {
+        "iface_id": needed(str), "rx_rate_limiter": Field("RateLimiter"),
+        "tx_rate_limiter": Field("RateLimiter"),
+    },
     "RateLimiter": {"bandwidth": Field("TokenBucket"), "ops": Field("TokenBucket")},
     "SnapshotCreateParams": {
         "mem_file_path": needed(str), "snapshot_path": needed(str), "snapshot_type": Field(("Full", "Diff")),
@@ -73,9 +80,11 @@ PATHS: list[tuple[str, str, str | None, set[str]]] = [
     ("PUT", r"/balloon", "Balloon", BEFORE),
     ("PUT", r"/boot-source", "BootSource", BEFORE),
     ("PUT", r"/drives/(?P<drive_id>[A-Za-z0-9_]+)", "Drive", BEFORE),
+    ("PATCH", r"/drives/(?P<drive_id>[A-Za-z0-9_]+)", "PartialDrive", AFTER),
     ("PUT", r"/entropy", "EntropyDevice", BEFORE),
     ("PUT", r"/machine-config", "MachineConfiguration", BEFORE),
     ("PUT", r"/network-interfaces/(?P<iface_id>[A-Za-z0-9_]+)", "NetworkInterface", BEFORE),
+    ("PATCH", r"/network-interfaces/(?P<iface_id>[A-Za-z0-9_]+)", "PartialNetworkInterface", AFTER),
     ("PUT", r"/snapshot/create", "SnapshotCreateParams", {PAUSED}),
     ("PUT", r"/snapshot/load", "SnapshotLoadParams", {FRESH}),
     ("PATCH", r"/vm", "Vm", AFTER),

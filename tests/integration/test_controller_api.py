@@ -71,7 +71,8 @@ async def test_what_a_keeper_tells_of_its_host_stays_inside(c: Running) -> None:
 @against()
 async def test_all_faults_of_a_wish_come_together(c: Running) -> None:
     wish = {"name": "Not_A_Name", "runtime": "vmware", "vcpus": 0, "memory_mib": "much", "disk_gib": 4000,
-            "screen": {"width": 1, "height": 720}, "proxy": "nobodys", "nonsense": 1,
+            "screen": {"width": 1, "height": 720}, "rates": {"disk_mib_s": -1}, "proxy": "nobodys",
+            "nonsense": 1,
             "labels": {"a b": "c"}}  # fmt: skip
     async with c.http() as http:
         answer = await http.post("/v1/desktops", json=wish)
@@ -80,6 +81,26 @@ async def test_all_faults_of_a_wish_come_together(c: Running) -> None:
     fields = {fault["field"].partition(".")[0] for fault in answer.json()["faults"]}
     assert fields == set(wish)
     assert c.host.desktops == {}
+
+
+@against()
+async def test_rates_and_processors_are_what_the_runtime_can_do(c: Running) -> None:
+    c.host.runtimes["firecracker"] = {"works": True, "isolation": "vm", "detail": "works", "hint": ""}
+    rates = {"disk_mib_s": 20, "disk_ops_s": 0, "network_mib_s": 5}
+    async with c.http() as http:
+        other = await http.post("/v1/desktops", json={"runtime": "container", "rates": rates})
+        faults = {fault["field"]: fault["problem"] for fault in other.json()["faults"]}
+        assert other.status_code == 422
+        assert set(faults) == {"rates.disk_mib_s", "rates.network_mib_s"}
+        assert faults["rates.disk_mib_s"] == "only firecracker limits it, not container"
+        wide = await http.post("/v1/desktops", json={"runtime": "firecracker", "vcpus": 33})
+        assert wide.json()["faults"] == [{"field": "vcpus", "problem": "firecracker has at most 32"}]
+        made = await http.post(
+            "/v1/desktops", json={"name": "slow", "runtime": "firecracker", "vcpus": 32, "rates": rates}
+        )
+        assert made.status_code == 201, made.text
+    assert made.json()["rates"] == rates
+    assert c.host.named("slow").spec.rates.to_json() == rates
 
 
 @pytest.mark.parametrize("body", ["", "[]", "nonsense", '"x"', '{"name":', '{"vcpus": 1e400}', "null"])

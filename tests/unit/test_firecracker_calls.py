@@ -15,6 +15,7 @@ from oriel.machine.firecracker.ending import explained
 from oriel.machine.firecracker.jail import Jail, files_of
 from oriel.machine.firecracker.metrics import Totals
 from oriel.model.link import Link
+from oriel.model.spec import Rates
 from tests.fakes.firecracker_schema import CONFIGURED, FRESH, PAUSED, RUNNING, Refusal, check, checked
 from tests.unit.test_machine_commands import SPEC as OTHER_SPEC
 
@@ -86,10 +87,32 @@ def test_the_guest_has_the_agreed_address_and_the_specs_size() -> None:
         "iface_id": "link",
         "host_dev_name": "guest0",
         "guest_mac": "02:4f:52:00:00:02",
+        "rx_rate_limiter": {"bandwidth": {"size": 0, "refill_time": 1000}},
+        "tx_rate_limiter": {"bandwidth": {"size": 0, "refill_time": 1000}},
     }
     assert body("/machine-config")["vcpu_count"] == 2
     assert body("/machine-config")["mem_size_mib"] == 2048
     assert body("/balloon") == {"amount_mib": 0, "deflate_on_oom": True, "free_page_reporting": True}
+
+
+def test_the_specs_rates_are_buckets_of_a_second_and_none_is_an_empty_one() -> None:
+    limited = replace(SPEC, rates=Rates(disk_mib_s=2, disk_ops_s=300, network_mib_s=4))
+    found = {call.path: call.body or {} for call in calls.boot(limited, "")}
+    disk = {"bandwidth": {"size": 2 << 20, "refill_time": 1000}, "ops": {"size": 300, "refill_time": 1000}}
+    link = {"bandwidth": {"size": 4 << 20, "refill_time": 1000}}
+    assert found["/drives/disk"]["rate_limiter"] == disk
+    assert "rate_limiter" not in found["/drives/root"], "the image is everybody's, from the page cache"
+    assert found["/network-interfaces/link"]["rx_rate_limiter"] == link
+    assert found["/network-interfaces/link"]["tx_rate_limiter"] == link
+    for call in calls.boot(limited, "")[:-1]:
+        checked(call.method, call.path, call.body, CONFIGURED)
+    for call, wanted in zip(
+        calls.limit(limited.rates), ("/drives/disk", "/network-interfaces/link"), strict=True
+    ):
+        checked(call.method, call.path, call.body, PAUSED)
+        assert call.path == wanted
+    assert (calls.limit(limited.rates)[0].body or {})["rate_limiter"] == disk
+    assert body("/drives/disk")["rate_limiter"]["ops"] == {"size": 0, "refill_time": 1000}
 
 
 def test_the_kernel_ends_the_machine_by_the_keyboard_and_is_loud_only_when_asked() -> None:

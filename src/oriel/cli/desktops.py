@@ -31,6 +31,17 @@ def create(
     memory_mib: Annotated[int | None, typer.Option(help="Memory, MiB.")] = None,
     disk_gib: Annotated[int | None, typer.Option(help="Most it may write, GiB.")] = None,
     screen: Annotated[str | None, typer.Option(metavar="WIDTHxHEIGHT", help="Size of its screen.")] = None,
+    disk_mib_s: Annotated[
+        int | None,
+        typer.Option("--disk-mib-s", help="Most it may read and write, MiB a second (Firecracker)."),
+    ] = None,
+    disk_ops_s: Annotated[
+        int | None, typer.Option("--disk-ops-s", help="Most operations of its disk, a second (Firecracker).")
+    ] = None,
+    network_mib_s: Annotated[
+        int | None,
+        typer.Option("--network-mib-s", help="Most of its link, MiB a second each way (Firecracker)."),
+    ] = None,
     proxy: Annotated[
         str | None, typer.Option(help="Proxy its internet goes through (see `oriel proxy`).")
     ] = None,
@@ -56,6 +67,7 @@ def create(
     """Make a desktop; it is ready, both windows on its screen, when this returns."""
     output = Output(json=json)
     size, labels = _choices(screen, label or [])
+    rates = {"disk_mib_s": disk_mib_s, "disk_ops_s": disk_ops_s, "network_mib_s": network_mib_s}
     with connect(home) as oriel:
         desktop = oriel.desktops.create(
             name,
@@ -65,6 +77,7 @@ def create(
             memory_mib=memory_mib,
             disk_gib=disk_gib,
             screen=size,
+            rates={name: rate for name, rate in rates.items() if rate is not None} or None,
             proxy=proxy,
             idle_timeout_s=idle_timeout,
             idle_action=idle_action,

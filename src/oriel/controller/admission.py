@@ -30,6 +30,7 @@ _PREFERENCE = (
     (Runtime.CONTAINER, Isolation.CONTAINER),
     (Runtime.QEMU, Isolation.EMULATED_VM),
 )
+FIRECRACKER_VCPUS = 32  # as its API takes
 DOCTOR = "`oriel doctor` tells what this host can do and what it lacks"
 
 
@@ -61,6 +62,8 @@ class Admission:
             raise InvalidError.of(faults, hint=_limits(capacity))
         await self._room.check(wish.get("memory_mib", settings.memory_mib))
         runtime = await self._runtime(wish.get("runtime", settings.runtime))
+        if beyond := _beyond(runtime.name, wish):
+            raise InvalidError.of(beyond)
         image = await self._image(wish.get("image") or settings.image)
         return self._desktop(wish, principal, runtime, image, proxy)
 
@@ -156,6 +159,7 @@ class Admission:
             disk_gib=wish.get("disk_gib", settings.disk_gib),
             screen_width=screen.get("width", 1280),
             screen_height=screen.get("height", 720),
+            rates={name: rate for name, rate in wish.get("rates", {}).items() if rate},
             proxy=proxy,
             allow=(),
             deny=(),
@@ -186,6 +190,17 @@ def _too_big(wish: Mapping[str, Any], capacity: Capacity) -> list[Fault]:
         asked = wish.get(field, 0)
         if isinstance(asked, int) and asked > have:
             faults.append(Fault(field, f"the host has {have} {unit}"))
+    return faults
+
+
+def _beyond(runtime: Runtime, wish: Mapping[str, Any]) -> list[Fault]:
+    """What is asked for and its runtime cannot do."""
+    faults = []
+    if runtime is Runtime.FIRECRACKER and wish.get("vcpus", 0) > FIRECRACKER_VCPUS:
+        faults.append(Fault("vcpus", f"firecracker has at most {FIRECRACKER_VCPUS}"))
+    if runtime is not Runtime.FIRECRACKER:
+        limited = [name for name, rate in wish.get("rates", {}).items() if rate]
+        faults += [Fault(f"rates.{name}", f"only firecracker limits it, not {runtime}") for name in limited]
     return faults
 
 

@@ -14,6 +14,7 @@ from oriel.controller.store.people import Token, User
 from oriel.controller.store.proxies import Proxy, Use
 from oriel.controller.store.quotas import Usage
 from oriel.controller.store.shares import Link, Share
+from oriel.model.spec import Rates
 
 __all__ = [
     "desktop_document",
@@ -38,6 +39,7 @@ def desktop_document(desktop: Desktop, base_url: str, country: str = "") -> dict
         "vcpus": desktop.vcpus,
         "memory_mib": desktop.memory_mib,
         "disk_gib": desktop.disk_gib,
+        "rates": Rates(**desktop.rates).to_json(),
         "proxy": desktop.proxy,
         "exit": {"ip": desktop.exit_ip, "was": desktop.exit_was, "country": country},
         "idle_timeout_s": desktop.idle_timeout_s,

@@ -39,6 +39,14 @@ class ScreenWish(Body):
     height: Annotated[int, _between("screen.height")] = 720
 
 
+class RatesWish(Body):
+    """Limits of a desktop's devices; 0 is none. Firecracker only."""
+
+    disk_mib_s: Annotated[int, _between("rates.disk_mib_s")] = 0
+    disk_ops_s: Annotated[int, _between("rates.disk_ops_s")] = 0
+    network_mib_s: Annotated[int, _between("rates.network_mib_s")] = 0
+
+
 class Wish(Body):
     """A new desktop. Whatever is left out the controller decides."""
 
@@ -49,6 +57,7 @@ class Wish(Body):
     memory_mib: Annotated[int, _between("memory_mib")] | None = None
     disk_gib: Annotated[int, _between("disk_gib")] | None = None
     screen: ScreenWish | None = None
+    rates: RatesWish | None = None
     proxy: Name | None = None
     idle_timeout_s: Annotated[int, _between("idle_timeout_s")] | None = None
     idle_action: Literal["pause", "stop"] | None = None

@@ -97,7 +97,7 @@ def machine_spec_of(home: Home, spec: DesktopSpec, *, slot: int) -> MachineSpec:
         desktop_id=spec.id, slot=slot, image=ImageFiles.of(home.image(spec.image)),
         disk=paths.disk_image, disk_gib=spec.disk_gib, vcpus=spec.vcpus, memory_mib=spec.memory_mib,
         directory=paths.machine, console=paths.console_log, disk_mount=paths.disk_mount,
-        root_mount=paths.root_mount, link=link_of(spec.id, spec.runtime),
+        root_mount=paths.root_mount, link=link_of(spec.id, spec.runtime), rates=spec.rates,
     )  # fmt: skip
 
 

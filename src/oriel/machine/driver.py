@@ -28,12 +28,12 @@ Powers a runtime may have besides, each a protocol of its own; `isinstance` tell
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from oriel.model.link import Link
-from oriel.model.spec import Isolation, Runtime
+from oriel.model.spec import Isolation, Rates, Runtime
 
 __all__ = [
     "Counting",
@@ -87,6 +87,7 @@ class MachineSpec:
     disk_mount: Path
     root_mount: Path
     link: Link
+    rates: Rates = field(default_factory=Rates)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ __all__ = [
     "NAME",
     "DesktopSpec",
     "Isolation",
+    "Rates",
     "Runtime",
     "Screen",
     "check_desktop_id",
@@ -53,6 +54,9 @@ LIMITS: dict[str, tuple[int, int]] = {
     "screen.height": (240, 2160),
     "idle_timeout_s": (0, 30 * 86400),
     "max_age_s": (0, 366 * 86400),
+    "rates.disk_mib_s": (0, 1 << 20),
+    "rates.disk_ops_s": (0, 1 << 24),
+    "rates.network_mib_s": (0, 1 << 20),
 }
 
 
@@ -62,6 +66,22 @@ class Screen:
 
     width: int = 1280
     height: int = 720
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """How fast a desktop's devices may be, over a second; 0 is no limit. Firecracker's only."""
+
+    disk_mib_s: int = 0
+    disk_ops_s: int = 0
+    network_mib_s: int = 0  # each way
+
+    def __bool__(self) -> bool:
+        """Whether anything is limited."""
+        return any(getattr(self, item.name) for item in fields(self))
+
+    def to_json(self) -> dict[str, int]:
+        return {item.name: getattr(self, item.name) for item in fields(self)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +100,7 @@ class DesktopSpec:
     memory_mib: int = 2048
     disk_gib: int = 8
     screen: Screen = field(default_factory=Screen)
+    rates: Rates = field(default_factory=Rates)
     spare: bool = False
 
     def to_json(self) -> dict[str, Any]:
@@ -87,6 +108,7 @@ class DesktopSpec:
         data: dict[str, Any] = {item.name: getattr(self, item.name) for item in fields(self)}
         data["runtime"] = str(self.runtime)
         data["screen"] = {"width": self.screen.width, "height": self.screen.height}
+        data["rates"] = self.rates.to_json()
         return data
 
     @staticmethod
@@ -95,9 +117,9 @@ class DesktopSpec:
         faults = _spec_faults(data)
         if faults:
             raise InvalidError.of(faults)
-        screen = data.get("screen", {})
-        values = {key: value for key, value in data.items() if key not in ("screen", "runtime")}
-        return DesktopSpec(**values, runtime=Runtime(data["runtime"]), screen=Screen(**screen))
+        values = {key: value for key, value in data.items() if key not in ("screen", "rates", "runtime")}
+        screen, rates = Screen(**data.get("screen", {})), Rates(**data.get("rates", {}))
+        return DesktopSpec(**values, runtime=Runtime(data["runtime"]), screen=screen, rates=rates)
 
 
 def _spec_faults(data: Mapping[str, Any]) -> list[Fault]:
@@ -116,12 +138,13 @@ def _spec_faults(data: Mapping[str, Any]) -> list[Fault]:
         faults.append(Fault("runtime", f"must be one of {', '.join(Runtime)}"))
     if not isinstance(data.get("spare", False), bool):
         faults.append(Fault("spare", "must be true or false"))
-    screen = data.get("screen", {})
-    if not isinstance(screen, Mapping) or set(screen) - {"width", "height"}:
-        faults.append(Fault("screen", "must be an object with width and height"))
-        screen = {}
     numbers = {key: data[key] for key in ("vcpus", "memory_mib", "disk_gib") if key in data}
-    numbers |= {f"screen.{key}": value for key, value in screen.items()}
+    for key, parts in (("screen", fields(Screen)), ("rates", fields(Rates))):
+        names, value = [item.name for item in parts], data.get(key, {})
+        if not isinstance(value, Mapping) or set(value) - set(names):
+            faults.append(Fault(key, f"must be an object with {' and '.join(names)}"))
+        else:
+            numbers |= {f"{key}.{name}": number for name, number in value.items()}
     faults.extend(fault for key, value in numbers.items() if (fault := _limit_fault(key, value)))
     return faults
 

@@ -290,6 +290,7 @@ class Desktops:
         memory_mib: int | None = None,
         disk_gib: int | None = None,
         screen: Screen | None = None,
+        rates: Mapping[str, int] | None = None,
         proxy: str | None = None,
         idle_timeout_s: int | None = None,
         idle_action: str | None = None,
@@ -310,6 +311,7 @@ class Desktops:
             "disk_gib": disk_gib, "proxy": proxy, "idle_timeout_s": idle_timeout_s,
             "idle_action": idle_action, "max_age_s": max_age_s, "restart": restart,
             "labels": None if labels is None else dict(labels),
+            "rates": None if rates is None else dict(rates),
             "screen": None if screen is None else {"width": screen.width, "height": screen.height},
         }  # fmt: skip
         answer = self._transport.json(

@@ -16,7 +16,7 @@ from oriel.controller.store.leases import take
 from oriel.controller.store.tables import desktops, idempotency, users
 from oriel.model.errors import NotFoundError, StateError
 from oriel.model.events import utc_now
-from oriel.model.spec import DesktopSpec, Isolation, Runtime, Screen
+from oriel.model.spec import DesktopSpec, Isolation, Rates, Runtime, Screen
 from oriel.model.state import State, check_transition
 
 __all__ = [
@@ -108,6 +108,7 @@ class Desktop:
     timings: Mapping[str, float]
     error: Mapping[str, Any] | None
     journal_seq: int
+    rates: Mapping[str, int] = field(default_factory=dict)  # of its devices, where they are limited
     idle_action: str = IdleAction.PAUSE
     max_age_s: int = 0
     restart: str = Restart.NO
@@ -145,6 +146,7 @@ class Desktop:
             memory_mib=self.memory_mib,
             disk_gib=self.disk_gib,
             screen=Screen(width=self.screen_width, height=self.screen_height),
+            rates=Rates(**self.rates),
         )
 
 

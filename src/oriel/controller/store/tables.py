@@ -100,6 +100,7 @@ desktops = Table(
     Column("disk_gib", Integer, nullable=False),
     Column("screen_width", Integer, nullable=False),
     Column("screen_height", Integer, nullable=False),
+    Column("rates", JSON, nullable=False),  # of its devices, where they are limited
     Column("proxy", String(63), nullable=False),
     Column("place", Integer, nullable=False),  # which of the proxy's addresses is its own
     Column("allow", JSON, nullable=False),

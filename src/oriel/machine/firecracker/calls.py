@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from oriel.machine.driver import MachineSpec
 from oriel.model.link import GUEST_MAC
+from oriel.model.spec import Rates
 
 __all__ = [
     "DEVICES",
@@ -29,6 +30,7 @@ __all__ = [
     "flush_metrics",
     "halt",
     "instance",
+    "limit",
     "load",
     "proceed",
     "save",
@@ -37,6 +39,7 @@ __all__ = [
 
 KERNEL, INITRD, ROOT, DISK = "/vmlinux", "/initrd", "/root.erofs", "/disk.img"
 MEMORY, DEVICES = "/memory", "/devices"  # of a moment, to be restored
+Limiter: TypeAlias = dict[str, dict[str, int]]  # Firecracker's RateLimiter: buckets
 NEW_MEMORY, NEW_DEVICES = "/memory.new", "/devices.new"  # of a moment, being saved
 
 
@@ -56,8 +59,8 @@ def boot(spec: MachineSpec, append: str) -> list[Call]:
         _kernel(append),
         # No root device: the initrd takes the first disk for the image, the second for the desktop's.
         _drive("root", ROOT, read_only=True),
-        _drive("disk", DISK, read_only=False),
-        _interface(spec.link.device),
+        _drive("disk", DISK, read_only=False, limiter=_disk_limiter(spec.rates)),
+        _interface(spec.link.device, _network_limiter(spec.rates)),
         _balloon(),
         Call("PUT", "/entropy", {}),
         _action("InstanceStart"),
@@ -81,6 +84,13 @@ def load() -> Call:
     backend = {"backend_type": "File", "backend_path": MEMORY}
     body = {"snapshot_path": DEVICES, "mem_backend": backend, "resume_vm": False}
     return Call("PUT", "/snapshot/load", body)
+
+
+def limit(rates: Rates) -> list[Call]:
+    """Give a restored machine limits of its own: its template had none."""
+    disk = {"drive_id": "disk", "rate_limiter": _disk_limiter(rates)}
+    link = {"iface_id": "link"} | _both_ways(_network_limiter(rates))
+    return [Call("PATCH", "/drives/disk", disk), Call("PATCH", "/network-interfaces/link", link)]
 
 
 def save(*, booted: bool) -> Call:
@@ -126,18 +136,35 @@ def _kernel(append: str) -> Call:
     return Call("PUT", "/boot-source", body)
 
 
-def _drive(name: str, path: str, *, read_only: bool) -> Call:
+def _drive(name: str, path: str, *, read_only: bool, limiter: Limiter | None = None) -> Call:
     """`Writeback`: the guest's flush reaches the file. `Unsafe`, the default, would drop it."""
     body = {
         "drive_id": name, "path_on_host": path, "is_root_device": False, "is_read_only": read_only,
         "cache_type": "Unsafe" if read_only else "Writeback", "io_engine": "Sync",
     }  # fmt: skip
-    return Call("PUT", f"/drives/{name}", body)
+    return Call("PUT", f"/drives/{name}", body | ({"rate_limiter": limiter} if limiter else {}))
 
 
-def _interface(device: str) -> Call:
+def _interface(device: str, limiter: Limiter) -> Call:
     body = {"iface_id": "link", "host_dev_name": device, "guest_mac": GUEST_MAC}
-    return Call("PUT", "/network-interfaces/link", body)
+    return Call("PUT", "/network-interfaces/link", body | _both_ways(limiter))
+
+
+def _both_ways(limiter: Limiter) -> dict[str, Limiter]:
+    return {"rx_rate_limiter": limiter, "tx_rate_limiter": limiter}
+
+
+def _disk_limiter(rates: Rates) -> Limiter:
+    return {"bandwidth": _bucket(rates.disk_mib_s << 20), "ops": _bucket(rates.disk_ops_s)}
+
+
+def _network_limiter(rates: Rates) -> Limiter:
+    return {"bandwidth": _bucket(rates.network_mib_s << 20)}
+
+
+def _bucket(each_second: int) -> dict[str, int]:
+    """A bucket without size is no limit, and takes one away."""
+    return {"size": each_second, "refill_time": 1000}
 
 
 def _balloon() -> Call:

@@ -65,7 +65,8 @@ class FirecrackerDriver:
     async def restore(self, spec: MachineSpec, moment: Moment) -> FirecrackerMachine:
         files = {calls.ROOT: spec.image.root, calls.DISK: spec.disk}
         files |= {calls.MEMORY: moment.memory, calls.DEVICES: moment.devices}
-        return await self._run(spec, files, [calls.load()], booted=False)
+        asked = [calls.load(), *(calls.limit(spec.rates) if spec.rates else ())]
+        return await self._run(spec, files, asked, booted=False)
 
     async def adopt(self, spec: MachineSpec, record: Mapping[str, Any]) -> FirecrackerMachine | None:
         identity = TrackedProcess.identity_in(record)

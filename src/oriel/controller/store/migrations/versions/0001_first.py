@@ -92,6 +92,7 @@ def _desktops() -> None:
         sa.Column("disk_gib", sa.Integer(), nullable=False),
         sa.Column("screen_width", sa.Integer(), nullable=False),
         sa.Column("screen_height", sa.Integer(), nullable=False),
+        sa.Column("rates", sa.JSON(), nullable=False),
         sa.Column("proxy", sa.String(length=63), nullable=False),
         sa.Column("place", sa.Integer(), nullable=False),
         sa.Column("allow", sa.JSON(), nullable=False),
