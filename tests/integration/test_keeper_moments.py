@@ -6,13 +6,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
 from oriel.host.layout import Home
-from oriel.host.process import ProcessId
+from oriel.host.process import ProcessId, wait_gone
 from oriel.keeper.moments import known
 from oriel.model import wire
 from oriel.model.errors import OrielError
@@ -87,6 +88,31 @@ def test_killed_while_it_saves_the_machine_runs_on(home: Home) -> None:
             await keeper.ask("pause")
             await keeper.ask("resume", deadline_s=50)
             assert token_of(keeper) == token
+
+    run(scenario)
+
+
+def test_a_machine_that_ends_while_it_is_saved_is_told_and_nothing_is_left(home: Home) -> None:
+    async def scenario() -> None:
+        async with running(home) as (keeper, _):
+            pid = (await keeper.ask("inspect"))["machine"]["pid"]
+            hold, there = keeper.paths.root / "hold.save", keeper.paths.root / "at.save"
+            hold.touch()
+            pausing = asyncio.create_task(keeper.ask("pause"))
+            while not there.exists():
+                await asyncio.sleep(0.01)
+            machine = ProcessId.of(pid)
+            assert machine is not None
+            assert machine.signal(signal.SIGKILL)
+            await wait_gone(machine)
+            hold.unlink()
+            with pytest.raises(OrielError):
+                await pausing
+            failed = await keeper.until_event("state.failed")
+            assert failed.data["error"]["code"] == "machine_exited"
+            await keeper.ask("start", deadline_s=50)  # at once: it waits for the clean-up
+            whole(keeper)
+            await moves(keeper)
 
     run(scenario)
 

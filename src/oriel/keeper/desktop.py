@@ -303,14 +303,16 @@ class Desktop:
 
     async def _watch_machine(self, assembly: Assembly) -> None:
         ended = await assembly.machine.wait()
+        if self.state is _S.PAUSING:
+            async with self.building:  # a pause that fails would leave it running, without its machine
+                pass
         if self.state is _S.CREATING:
             async with self.building:  # a warm one: its next start begins anew
                 self.assembly = None
                 await self.undo.unwind()
                 await asyncio.to_thread(self.plan.paths.disk_image.unlink, missing_ok=True)
             return
-        frozen = self.state is _S.PAUSED and self.assembly is assembly
-        if self.state is not _S.RUNNING and not frozen:
+        if self.assembly is not assembly or self.state not in (_S.RUNNING, _S.PAUSED):
             return
         self._journal.record("machine.exited", ended.detail, must_write=False, code=ended.code, asked=False)
         self.fail(_machine_ended(ended), console=self.console_tail())

@@ -18,6 +18,7 @@ from typing import Any
 
 from oriel.host.process import ProcessId, in_netns, spawn
 from oriel.machine.driver import Exit, Machine, MachineSpec, Moment
+from oriel.model.errors import HostError
 from oriel.model.spec import Isolation
 from tests.integration.fakes.driver import GUEST, ROOT, FakeDriver, FakeMachine
 
@@ -63,6 +64,8 @@ class KeepingMachine(FakeMachine):
         assert await self.halted()
         moment.devices.write_text((self._place.directory / TOKEN).read_text())
         await pass_by(self._place, "save")
+        if not self.process.alive:
+            raise HostError("the machine has ended")
         moment.memory.write_bytes(b"")
         os.truncate(moment.memory, self._place.memory_mib << 20)
         moment.pages.write_bytes(b"")
