@@ -47,3 +47,16 @@ def test_planes_lie_as_gstreamer_has_them() -> None:
     assert (layout.size, layout.u_offset, layout.v_offset) == (1382400, 921600, 1152000)
     odd = Layout(1366, 768)
     assert (odd.y_stride, odd.c_stride) == (1368, 684)
+
+
+def test_a_picture_that_is_asked_for_once_more_is_taken_once() -> None:
+    pace = Pace(fps=60)
+    pace.again()
+    assert pace.due(10.0, changed=False) == 0
+    pace.took(10.0, changed=False)
+    assert pace.due(11.0, changed=False) is None
+    pace.took(20.0, changed=True)
+    pace.again()
+    for _ in REFINEMENTS:
+        pace.took(21.0, changed=False)
+    assert pace.due(22.0, changed=False) is None

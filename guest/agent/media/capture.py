@@ -64,6 +64,10 @@ class Capture:
         """From any thread: a picture, although nothing changed."""
         self._display.post(self._whole)
 
+    def nudge(self) -> None:
+        """From any thread: the last picture once more, unless one comes anyway."""
+        self._display.post(self._nudge)
+
     def pace(self, fps: float) -> None:
         """From any thread: at most that many pictures a second."""
         self._display.post(lambda: setattr(self._pace, "fps", fps))
@@ -128,6 +132,10 @@ class Capture:
         if self._picture is not None:
             self._band.add(0, self._picture.layout.height)
             self._with_display()
+
+    def _nudge(self) -> None:
+        self._pace.again()
+        self._with_display()
 
     def _with_display(self) -> None:
         if self._screen is not None:

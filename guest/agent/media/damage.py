@@ -59,3 +59,7 @@ class Pace:
             self._changed, self._left = now, list(REFINEMENTS)
         elif self._left:
             self._left.pop(0)
+
+    def again(self) -> None:
+        """The last picture is wanted once more, if it is not to be refined anyway."""
+        self._left = self._left or [0.0]

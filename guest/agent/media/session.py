@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from agent.media.cursor import Cursor
 from agent.media.encoder import CODECS, Coded
 from agent.media.exchange import MOST_BYTES, Exchange, Incoming
 from agent.media.hands import Hands
+from agent.media.inbox import Inbox
 from agent.media.peer import Peer
 from agent.media.rate import Rate, Report
 from agent.media.sound import Sound
@@ -27,6 +28,7 @@ __all__ = ["Session", "Shared"]
 MOST_MESSAGE = 1 << 16  # characters of one message of a data channel
 DRIVING_EVERY_S = 1.0
 RATE_EVERY_S = 0.25
+QUIET_S = 2.0  # without a picture: then nothing was lost lately
 CLIPBOARD_PIECE = 16_384
 MOST_WAITING = 1 << 20  # bytes of `desk` that the viewer has not taken: then it is told less
 
@@ -51,6 +53,7 @@ class Session:
         self._reader, self._writer = reader, writer
         self._loop = asyncio.get_running_loop()
         self._hands = Hands(shared.hands, shared.input, lambda number: stream.echo(self, number))
+        self._inbox = Inbox()
         self._exchange = exchange
         self._sound = shared.sound
         self._incoming: Incoming | None = None
@@ -61,6 +64,7 @@ class Session:
         self.codec = ""
         self._watching = False
         self._needs_key = True
+        self._sent_at = 0.0
         self._cursors: set[int] = set()
         self._cursor: Cursor | None = None
         self._size = (0, 0)
@@ -92,6 +96,11 @@ class Session:
                     self._hands.release()
                 self._tell("desk", {"type": "control", "on": on})
                 self._share()
+            case {"type": "input", "messages": list(messages)}:
+                for message in messages:
+                    if isinstance(message, dict):
+                        self._guarded("input", self._input, "input", message)
+                self._say({"type": "took", "s": self._inbox.taken})
             case {"type": "close"}:
                 self._close_peers()
 
@@ -100,6 +109,7 @@ class Session:
         wanted = args.texts("codecs", default=list(CODECS))
         self._control = args.flag("control") if args.has("control") else self._control
         self._close_peers()
+        self._inbox = Inbox()
         sound = args.flag("audio")
         codec = next((codec for codec in wanted if codec in CODECS), "")
         if not codec:
@@ -150,7 +160,7 @@ class Session:
 
     def wants_key(self, peer: Peer) -> None:
         if peer is self._video:
-            self._loop.call_soon_threadsafe(self._stream.key)
+            self._loop.call_soon_threadsafe(self._renew)
 
     def failed(self, peer: Peer, why: str) -> None:
         self._loop.call_soon_threadsafe(self._fail, peer, why)
@@ -161,6 +171,7 @@ class Session:
         if peer is None or frame.codec != self.codec or (self._needs_key and not frame.key):
             return
         self._needs_key = False
+        self._sent_at = self._loop.time()
         peer.send(frame.buffer)
         self._sent.add(frame, seconds)
         for viewer, number, began in frame.echoes:
@@ -181,6 +192,17 @@ class Session:
             self._rate = Rate()
             self._stream.join(self)
             self._sampling = self._loop.call_later(RATE_EVERY_S, self._sample, "")
+
+    def _renew(self) -> None:
+        """The viewer asks for a key frame.
+
+        Chrome does so whenever it got no picture for three seconds, and for us that is a quiet screen. A
+        small one will do then: if it lacks what came before, it notices, and asks again.
+        """
+        if self._needs_key or self._loop.time() - self._sent_at < QUIET_S:
+            self._stream.key()
+        else:
+            self._stream.nudge()
 
     def _fail(self, peer: Peer, why: str) -> None:
         if peer is self._video:
@@ -245,23 +267,27 @@ class Session:
 
     def _hear(self, peer: Peer, label: str, message: str | bytes) -> None:
         """What a viewer says over a data channel; nonsense is dropped."""
-        if peer is not self._video or len(message) > MOST_MESSAGE:
-            return
+        if peer is self._video and len(message) <= MOST_MESSAGE:
+            self._guarded(label, self._understand, label, message)
+
+    def _guarded(self, label: str, do: Callable[..., None], *args: Any) -> None:
+        """One message that is refused stops none of the others."""
         try:
-            if label == "clipboard":
-                self._clipboard(message)
-                return
-            if isinstance(message, bytes):
-                return
-            told = json.loads(message)
-            if not isinstance(told, dict):
-                return
-            if label in ("input", "pointer"):
-                self._input(label, told)
-            elif label == "desk":
-                self._desk(told)
+            do(*args)
         except (ValueError, RecursionError, OrielError) as error:
             print(f"a message over {label} was refused: {error}", flush=True)
+
+    def _understand(self, label: str, message: str | bytes) -> None:
+        if label == "clipboard":
+            self._clipboard(message)
+            return
+        told = None if isinstance(message, bytes) else json.loads(message)
+        if not isinstance(told, dict):
+            return
+        if label in ("input", "pointer"):
+            self._input(label, told)
+        elif label == "desk":
+            self._desk(told)
 
     def _share(self) -> None:
         """The clipboard is shared with whoever drives."""
@@ -292,9 +318,13 @@ class Session:
                 self._loop.create_task(self._exchange.give(self._copied, text))
 
     def _input(self, label: str, told: Mapping[str, Any]) -> None:
+        # Taken in turn even if it does not count: what comes behind it must not wait.
+        due = self._inbox.take(told) if label == "input" else iter((told,))
+        for message in due:
+            if self._control:
+                self._guarded(label, self._hands.take, label, message)
         if not self._control:
             return
-        self._hands.take(label, told)
         now = self._loop.time()
         if now - self._driving_at >= DRIVING_EVERY_S:
             self._driving_at = now
@@ -303,7 +333,7 @@ class Session:
     def _desk(self, told: Mapping[str, Any]) -> None:
         match told:
             case {"type": "ping", "id": int(number)}:
-                self._tell("desk", {"type": "pong", "id": number})
+                self._tell("desk", {"type": "pong", "id": number, "took": self._inbox.taken})
             case {"type": "keyframe"}:
                 self._stream.key()
             case {"type": "visible", "on": bool(on)} if self._video is not None and on != self._watching:

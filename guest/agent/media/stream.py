@@ -89,6 +89,10 @@ class Stream:
         self._display.post(self._ask_keys)
         self._capture.again()
 
+    def nudge(self) -> None:
+        """The picture as it is, once more: next to nothing is coded then."""
+        self._capture.nudge()
+
     def adapt(self) -> None:
         """To the viewer whose network carries least: one encoding serves all."""
         kbps = round(min((viewer.kbps for viewer in self._viewers), default=START_KBPS))

@@ -28,6 +28,7 @@ from oriel.model.errors import OrielError, UnavailableError, WireError
 __all__ = ["MEDIA", "Place", "Signalling", "place_of"]
 
 _LOG = structlog.get_logger(__name__)
+MOST_INPUT = 200  # of one message
 WILDCARDS = {"0.0.0.0": ("0.0.0.0", "::"), "::": ("::", "0.0.0.0"), "": ("0.0.0.0", "::")}  # noqa: S104 - as asked
 
 
@@ -55,13 +56,21 @@ class Restart(Body):
     transport: Literal["any", "udp", "tcp"] = "any"
 
 
+class Input(Body):
+    """What the data channel `input` would carry, while nothing is known to pass there."""
+
+    type: Literal["input"]
+    messages: Annotated[list[dict[str, Any]], Field(max_length=MOST_INPUT)]
+
+
 class Close(Body):
     type: Literal["close"]
 
 
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
-_MESSAGES: dict[str, type[Body]] = {"hello": Hello, "answer": Answer, "restart": Restart, "close": Close}
-
+_MESSAGES: dict[str, type[Body]] = {
+    "hello": Hello, "answer": Answer, "restart": Restart, "input": Input, "close": Close
+}  # fmt: skip
 
 MEDIA = frozenset(_MESSAGES)
 
@@ -115,6 +124,8 @@ class Signalling:
                 await self._stream.answer(message.peer, message.sdp)
             case Restart() if self._stream is not None:
                 await self._stream.restart(message.transport)
+            case Input() if self._stream is not None:
+                await self._stream.tell_guest({"type": "input", "messages": message.messages})
             case Close():
                 await self.end()
 
@@ -270,6 +281,8 @@ class _Stream:
                     await self._send(told)
                 case {"type": "driving"}:
                     self._driving()
+                case {"type": "took", "s": int(number)}:
+                    await self._send({"type": "took", "s": number})
                 case _:
                     raise WireError("the desktop's live view said what it must not")
 

@@ -44,6 +44,8 @@ export class Ladder {
   private readonly late = new Cell(false);
   private shown: Screen | null = null;
   private readonly live = new Set<Screen>();
+  /** Nothing comes from it at present, and it may come back. */
+  private stalled: Screen | null = null;
   private readonly wakers = new Set<() => void>();
 
   constructor(
@@ -98,6 +100,7 @@ export class Ladder {
     return new Promise((resolve) => {
       const ended = (last: HTMLCanvasElement | null): void => {
         const wasLive = this.live.delete(screen);
+        this.stalled = null;
         this.rtcLive.set(false);
         clearTimeout(patience);
         clearInterval(climbing);
@@ -111,12 +114,15 @@ export class Ladder {
         onPicture: () => {
           clearTimeout(patience);
           note("live");
-          this.rtcLive.set(true);
+          this.stalled = null;
+          if (this.shown) screen.takeOver();
           this.show(screen);
+          this.rtcLive.set(true);
         },
         onStall: () => {
           note("ended");
           this.live.delete(screen);
+          this.stalled = screen;
           this.rtcLive.set(false);
           this.late.set(true);
           this.lost(screen, screen.frame(), 1, null);
@@ -184,7 +190,7 @@ export class Ladder {
         onPicture: () => {
           clearTimeout(patience);
           note("live");
-          if (!this.rtcLive.value) this.show(screen);
+          void this.follow(screen);
         },
         onStall: () => {},
         onEnd: ended,
@@ -203,6 +209,13 @@ export class Ladder {
       const unpin = this.pin.watch(() => this.pin.value !== "vnc" && this.pin.value !== "auto" && leave());
       this.stop.addEventListener("abort", leave);
     });
+  }
+
+  /** Show noVNC's screen, once what was typed on the one that stalled is where it belongs. */
+  private async follow(screen: Screen): Promise<void> {
+    this.live.add(screen);
+    await this.stalled?.settle();
+    if (this.live.has(screen) && !this.rtcLive.value) this.show(screen);
   }
 
   private show(screen: Screen): void {

@@ -1,8 +1,9 @@
-import { type Figures, notBefore, Samples } from "./figures";
+import { type Figures, Meter, notBefore, Samples } from "./figures";
 import { Hands } from "./hands";
 import type { Key, Screen, ScreenEvents } from "./screen";
 import { type Message, parse } from "./message";
-import type { Rung, Session } from "./session";
+import type { Session } from "./session";
+import { Sure } from "./sure";
 
 const CODECS = ["h264", "vp8"];
 const PING_MS = 1000;
@@ -10,6 +11,8 @@ const PING_MS = 1000;
 const SILENCE_MS = 2500;
 // And after so long it is given up.
 const PATIENCE_MS = 15_000;
+// What was typed on another rung has arrived by then.
+const TAKE_OVER_MS = 100;
 const FRAMES_KEPT = 120;
 const MOST_CURSOR = 256;
 // A frame so long after an input was not drawn because of it: a key that changes nothing has no latency.
@@ -34,6 +37,7 @@ export class RtcScreen implements Screen {
   private readonly channels = new Map<string, RTCDataChannel>();
   private readonly cursors = new Map<number, string>();
   private readonly hands: Hands;
+  private readonly sure: Sure;
   private readonly samples = new Samples();
   private readonly sent = new Map<number, number>();
   private readonly frames: Frame[] = [];
@@ -44,6 +48,9 @@ export class RtcScreen implements Screen {
   private granted = false;
   private allowed = false;
   private pictured = false;
+  /** The desktop has said whether our input counts: so it takes some. */
+  private answered = false;
+  private shown = false;
   private ended = false;
   private stalled = false;
   private beating = 0;
@@ -51,7 +58,7 @@ export class RtcScreen implements Screen {
   private pongAt = 0;
   private pingAt = new Map<number, number>();
   private roundTrip: number | null = null;
-  private seen = { bytes: 0, at: 0, lost: 0, received: 0, frames: 0 };
+  private readonly meter = new Meter();
 
   constructor(
     private readonly session: Session,
@@ -65,9 +72,13 @@ export class RtcScreen implements Screen {
     this.video.hidden = true;
     this.sound.className = "remote";
     holder.append(this.video, this.sound);
+    this.sure = new Sure(
+      (message) => this.tell("input", message),
+      (messages) => session.say("input", { messages }),
+    );
     this.hands = new Hands(this.video, {
-      reliable: (message) => this.tell("input", message),
-      lossy: (message) => this.tell("pointer", message),
+      reliable: (message) => this.sure.send(message),
+      lossy: (message) => void this.tell("pointer", message),
       size: () => this.size,
     });
     this.hands.onInput = (id) => this.sent.set(id, performance.now());
@@ -168,11 +179,9 @@ export class RtcScreen implements Screen {
 
   async figures(): Promise<Figures> {
     const told = this.stats;
-    const found = { rung: "udp" as Rung, kbps: null as number | null, loss: null as number | null, fps: 0 };
     const peer = this.peers.get("video");
-    if (peer) this.readStats(await peer.getStats(), found);
     return {
-      ...found,
+      ...this.meter.read(peer ? await peer.getStats() : new Map()),
       p50: this.samples.quantile(0.5),
       p95: this.samples.quantile(0.95),
       roundTrip: this.roundTrip,
@@ -180,11 +189,20 @@ export class RtcScreen implements Screen {
     };
   }
 
+  settle(): Promise<void> {
+    return this.sure.settle();
+  }
+
+  takeOver(): void {
+    this.sure.hold(TAKE_OVER_MS);
+  }
+
   close(): void {
     if (this.ended) return;
     this.ended = true;
     this.session.onMedia = () => {};
     this.hands.end();
+    this.sure.end();
     clearInterval(this.beating);
     document.removeEventListener("visibilitychange", this.onVisible);
     for (const kind of GESTURES) document.removeEventListener(kind, this.unlock, true);
@@ -201,10 +219,11 @@ export class RtcScreen implements Screen {
     this.events.onEnd(last);
   }
 
-  private readonly onVisible = (): void => this.tell("desk", { type: "visible", on: !document.hidden });
+  private readonly onVisible = (): void => void this.tell("desk", { type: "visible", on: !document.hidden });
 
   private async hear(message: Message): Promise<void> {
     if (message.type === "unavailable" || message.type === "ended") return this.end();
+    if (message.type === "took") return this.sure.took(Number(message["s"]), false);
     if (message.type !== "offer" || typeof message["sdp"] !== "string") return;
     const name = message["peer"] === "audio" ? "audio" : "video";
     const peer = message["fresh"] === true ? this.begin(name) : this.peers.get(name);
@@ -267,8 +286,9 @@ export class RtcScreen implements Screen {
 
   /** ICE looks for another path, by UDP or TCP, for the same stream: nothing of it is lost. */
   private stall(): void {
-    if (this.stalled || !this.pictured) return;
+    if (this.stalled || !this.shown) return;
     this.stalled = true;
+    this.sure.stall();
     this.restart(this.transport);
     this.events.onStall();
   }
@@ -281,9 +301,12 @@ export class RtcScreen implements Screen {
     this.events.onPicture();
   }
 
-  private tell(label: string, message: object): void {
+  /** False if that channel is not open. */
+  private tell(label: string, message: object): boolean {
     const channel = this.channels.get(label);
-    if (channel?.readyState === "open") channel.send(JSON.stringify(message));
+    if (channel?.readyState !== "open") return false;
+    channel.send(JSON.stringify(message));
+    return true;
   }
 
   /** What comes from the guest is looked at field by field: nobody else has. */
@@ -291,7 +314,7 @@ export class RtcScreen implements Screen {
     this.heard();
     const message = parse(data);
     if (!message || label !== "desk") return;
-    if (message.type === "pong") this.pong(Number(message["id"]));
+    if (message.type === "pong") this.pong(Number(message["id"]), Number(message["took"]));
     else if (message.type === "screen") this.resized(Number(message["width"]), Number(message["height"]));
     else if (message.type === "cursor") this.point(message);
     else if (message.type === "stats") this.stats = message;
@@ -302,9 +325,20 @@ export class RtcScreen implements Screen {
   private allowedNow(on: boolean): void {
     this.allowed = on;
     this.allow();
+    this.answered = true;
+    this.begun();
   }
 
-  private pong(id: number): void {
+  /** Live is what shows a picture and takes input: what is typed before would be lost. */
+  private begun(): void {
+    if (this.shown || !this.pictured || !this.answered) return;
+    this.shown = true;
+    this.video.hidden = false;
+    this.events.onPicture();
+  }
+
+  private pong(id: number, took: number): void {
+    this.sure.took(took, true);
     const at = this.pingAt.get(id);
     if (at !== undefined) this.roundTrip = performance.now() - at;
     this.pingAt = new Map([...this.pingAt].filter(([key]) => key > id));
@@ -339,11 +373,8 @@ export class RtcScreen implements Screen {
     if (this.ended) return;
     this.video.requestVideoFrameCallback((next, one) => this.framed(next, one));
     if (this.stalled) this.heard();
-    if (!this.pictured) {
-      this.pictured = true;
-      this.video.hidden = false;
-      this.events.onPicture();
-    }
+    this.pictured = true;
+    this.begun();
     const { rtpTimestamp } = frame;
     if (rtpTimestamp === undefined) return;
     this.frames.push({ rtp: rtpTimestamp, at: now });
@@ -351,26 +382,6 @@ export class RtcScreen implements Screen {
     const due = this.echoes.filter((echo) => notBefore(rtpTimestamp, echo.rtp));
     for (const echo of due) this.samples.add(now - echo.since);
     if (due.length) this.echoes = this.echoes.filter((echo) => !due.includes(echo));
-  }
-
-  private readStats(report: RTCStatsReport, found: { rung: Rung; kbps: number | null; loss: number | null; fps: number | null }): void {
-    const all = [...report.values()] as Record<string, unknown>[];
-    const inbound = all.find((one) => one["type"] === "inbound-rtp" && one["kind"] === "video");
-    const transport = all.find((one) => one["type"] === "transport");
-    const pair = all.find((one) => one["id"] === transport?.["selectedCandidatePairId"]);
-    const remote = all.find((one) => one["id"] === pair?.["remoteCandidateId"]);
-    if (remote?.["protocol"] === "tcp") found.rung = "tcp";
-    if (!inbound) return;
-    const now = { bytes: Number(inbound["bytesReceived"]), at: performance.now(), lost: Number(inbound["packetsLost"]), received: Number(inbound["packetsReceived"]), frames: Number(inbound["framesDecoded"]) };
-    const { seen } = this;
-    const seconds = (now.at - seen.at) / 1000;
-    if (seen.at && seconds > 0.2) {
-      found.kbps = ((now.bytes - seen.bytes) * 8) / 1000 / seconds;
-      found.fps = (now.frames - seen.frames) / seconds;
-      const packets = now.received - seen.received + (now.lost - seen.lost);
-      found.loss = packets > 0 ? Math.max(0, now.lost - seen.lost) / packets : 0;
-    }
-    this.seen = now;
   }
 }
 

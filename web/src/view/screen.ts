@@ -27,6 +27,10 @@ export interface Screen {
   /** A copy of what is seen now, null before the first picture. */
   frame(): HTMLCanvasElement | null;
   figures(): Promise<Figures>;
+  /** Resolves when the desktop has taken what was typed here, as far as that is known: before another screen is used. */
+  settle(): Promise<void>;
+  /** Another screen was used until now: nothing overtakes what was typed there. */
+  takeOver(): void;
   close(): void;
 }
 
@@ -127,6 +131,11 @@ export class VncScreen implements Screen {
   async figures(): Promise<Figures> {
     return { rung: "vnc", p50: null, p95: null, fps: null, kbps: null, loss: null, roundTrip: null, codec: "" };
   }
+
+  /** RFB tells nothing of what was taken. */
+  async settle(): Promise<void> {}
+
+  takeOver(): void {}
 
   picture(): Promise<Blob | null> {
     return new Promise((resolve) => this.rfb.toBlob(resolve, "image/png"));

@@ -22,8 +22,11 @@ export type Rung = "udp" | "tcp" | "vnc";
 
 const NOBODY: People = { viewers: [], holder: null, requests: [] };
 const PING_MS = 1000;
-// Nothing was heard for so long: the network has died without a word.
-const SILENCE_MS = 6000;
+// No answer for so long: it is asked whether the server is to be reached otherwise.
+const SILENCE_MS = 2500;
+const PROBE_MS = 1500;
+// Of a network that is away altogether.
+const PATIENCE_MS = 30_000;
 
 /** One session with the desktop (WebSocket `webrtc` in docs/internals.md): who is there, who drives, the stream. */
 export class Session {
@@ -39,7 +42,9 @@ export class Session {
   onClipboard: () => void = () => {};
   private readonly pinged = new Map<number, number>();
   private pings = 0;
-  private heardAt = performance.now();
+  /** When the server answered somebody else, while it did not answer us. */
+  private reachedAt = 0;
+  private probing = false;
   private timer = 0;
 
   private constructor(
@@ -90,18 +95,37 @@ export class Session {
   }
 
   private beat(): void {
-    if (performance.now() - this.heardAt > SILENCE_MS) {
+    const now = performance.now();
+    const [asked = now] = this.pinged.values();
+    const silence = now - asked;
+    // After an outage TCP tries again when as long as that has passed once more: so much later it is dead.
+    const dead = this.reachedAt > 0 && now - this.reachedAt > Math.max(SILENCE_MS, this.reachedAt - asked);
+    if (dead || silence > PATIENCE_MS) {
       // A close would wait for an answer that does not come.
       this.socket.dispatchEvent(new CloseEvent("close", { code: 4408 }));
       this.close();
       return;
     }
-    this.pinged.set(++this.pings, performance.now());
+    if (silence > SILENCE_MS && !this.reachedAt) void this.probe();
+    this.pinged.set(++this.pings, now);
     this.say("ping", { id: this.pings });
   }
 
+  /** Whether a new connection would be answered: then the old one is what is wrong. */
+  private async probe(): Promise<void> {
+    if (this.probing) return;
+    this.probing = true;
+    try {
+      await fetch("/healthz", { cache: "no-store", signal: AbortSignal.timeout(PROBE_MS) });
+      if (this.pinged.size > 0) this.reachedAt = performance.now();
+    } catch (error) {
+      if (!(error instanceof TypeError || error instanceof DOMException)) throw error;
+    } finally {
+      this.probing = false;
+    }
+  }
+
   private hear(data: unknown): void {
-    this.heardAt = performance.now();
     const message = parse(data);
     if (!message) return;
     if (message.type === "welcome") this.viewer = String(message["viewer"]);
@@ -124,6 +148,7 @@ export class Session {
     const at = this.pinged.get(id);
     if (at !== undefined) this.roundTrip.set(performance.now() - at);
     for (const key of this.pinged.keys()) if (key <= id) this.pinged.delete(key);
+    this.reachedAt = 0;
   }
 }
 
