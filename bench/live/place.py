@@ -26,6 +26,7 @@ from oriel.client import Oriel
 __all__ = ["LOADS", "SIZE", "Rival", "chromium", "desktop", "loaded", "page_of", "rival"]
 
 SIZE = "1280x720"
+AS_USER = ("--uid=user", "--setenv=DISPLAY=:1", "--working-directory=/home/user")
 LOADS = ("idle", "scrolling", "full")
 HERE = Path(__file__).parent
 SCROLL = "while :; do seq 1 2000; done"
@@ -33,11 +34,13 @@ NOVNC = ROOT / "web/node_modules/@novnc/novnc"
 
 
 @contextlib.contextmanager
-def chromium() -> Iterator[Browser]:
+def chromium(program: Path | None = None, url: str = "") -> Iterator[Browser]:
+    """`program`: what starts it, if it is to stand elsewhere; the page of `url` counts as safe then."""
+    safe = [f"--unsafely-treat-insecure-origin-as-secure={url}"] if url else []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"),
-            args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"],
+            executable_path=program or shutil.which("chromium"),
+            args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required", *safe],
         )
         try:
             yield browser
@@ -83,8 +86,8 @@ def loaded(made: Any, load: str) -> Iterator[None]:
     if load == "scrolling":
         units["scroll"] = ["xterm", "-geometry", "100x40+300+100", "-e", "sh", "-c", SCROLL]
     for name, argv in units.items():
-        run = ["systemd-run", "--quiet", f"--unit=bench-{name}", "--uid=user", "--setenv=DISPLAY=:1"]
-        made.exec(["sudo", *run, "--working-directory=/home/user", *argv])
+        run = ["systemd-run", "--quiet", "--collect", f"--unit=bench-{name}"]
+        made.exec(["sudo", *run, *AS_USER, *argv])
     try:
         yield
     finally:
@@ -120,8 +123,8 @@ def _free_port() -> int:
 
 
 @contextlib.contextmanager
-def rival(name: str) -> Iterator[Rival]:
-    """`x11vnc` as it is without options beside an Xvfb, or `xvnc` (TigerVNC)."""
+def rival(name: str, host: str = "127.0.0.1") -> Iterator[Rival]:
+    """`x11vnc` as it is without options beside an Xvfb, or `xvnc` (TigerVNC), reached at `host`."""
     port, place = _free_port(), tempfile.mkdtemp(prefix="bench-live-")
     reading, writing = os.pipe()
     xvfb = ["Xvfb", "-displayfd", str(writing), "-screen", "0", f"{SIZE}x24", "-nolisten", "tcp"]
@@ -146,7 +149,7 @@ def rival(name: str) -> Iterator[Rival]:
                 "-shared",
             ]
             started.append(subprocess.Popen(argv, **quiet))
-        with _relay(port) as url:
+        with _relay(port, host) as url:
             yield Rival(url, display)
     finally:
         for process in reversed(started):
@@ -156,7 +159,7 @@ def rival(name: str) -> Iterator[Rival]:
 
 
 @contextlib.contextmanager
-def _relay(port: int) -> Iterator[str]:
+def _relay(port: int, host: str) -> Iterator[str]:
     """A WebSocket in front of a TCP port, as websockify is."""
     ready: list[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = []
     there = threading.Event()
@@ -183,9 +186,9 @@ def _relay(port: int) -> Iterator[str]:
 
     async def run() -> None:
         stop = asyncio.Event()
-        async with serve(each, "127.0.0.1", 0, compression=None, max_size=None) as server:
+        async with serve(each, host, 0, compression=None, max_size=None) as server:
             number = next(iter(server.sockets)).getsockname()[1]
-            ready.append((f"ws://127.0.0.1:{number}", asyncio.get_running_loop(), stop))
+            ready.append((f"ws://{host}:{number}", asyncio.get_running_loop(), stop))
             there.set()
             await stop.wait()
 

@@ -2,6 +2,7 @@
 let pixel = -1;
 let waiting = null;
 let sendKey = () => {};
+const FRAMES_KEPT = 40;
 const state = { frames: 0, bytes: 0, first: 0, log: [] };
 const began = performance.now();
 
@@ -76,6 +77,10 @@ async function watchDecoded(track) {
     if (done) return;
     await frame.copyTo(place, { rect: { x: 32, y: 32, width: 2, height: 2 } });
     state.size = [frame.codedWidth, frame.codedHeight];
+    if (state.kept) {
+      state.kept.push({ at: Date.now(), bitmap: await createImageBitmap(frame) });
+      if (state.kept.length > FRAMES_KEPT) state.kept.shift().bitmap.close();
+    }
     frame.close();
     saw(place[0]);
   }
@@ -113,6 +118,45 @@ async function openNovnc({ url, desktop, token }) {
   const canvas = screen.querySelector("canvas").getContext("2d");
   display.flip = (...args) => { flip(...args); saw(canvas.getImageData(32, 32, 1, 1).data[1]); };
   sendKey = () => { rfb.sendKey(0x61, null, true); rfb.sendKey(0x61, null, false); };
+}
+
+// How like the screen itself the decoded pictures were that came after `since` (ms): [ms after, SSIM] of each.
+async function sharpness({ desktop, token, since, area }) {
+  const kept = state.kept;
+  state.kept = null;
+  const answer = await fetch(`/v1/desktops/${desktop}/computer/screenshot`, { headers: { Authorization: `Bearer ${token}` } });
+  const screen = luma(await createImageBitmap(await answer.blob()), area);
+  return kept.filter(({ at }) => at >= since).map(({ at, bitmap }) => [at - since, ssim(luma(bitmap, area), screen)]);
+}
+
+function luma(bitmap, [left, top, width, height]) {
+  const canvas = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+  canvas.drawImage(bitmap, -left, -top);
+  const { data } = canvas.getImageData(0, 0, width, height), y = new Float32Array(width * height);
+  for (let n = 0; n < y.length; n += 1) y[n] = 0.299 * data[4 * n] + 0.587 * data[4 * n + 1] + 0.114 * data[4 * n + 2];
+  return { y, width, height };
+}
+
+// Structural similarity (Wang and others, 2004), the mean of windows of 8 by 8, every 4 pixels.
+function ssim(a, b) {
+  const [c1, c2, side] = [(0.01 * 255) ** 2, (0.03 * 255) ** 2, 8];
+  let [sum, windows] = [0, 0];
+  for (let top = 0; top + side <= a.height; top += 4) {
+    for (let left = 0; left + side <= a.width; left += 4) {
+      let [sa, sb, saa, sbb, sab] = [0, 0, 0, 0, 0];
+      for (let row = 0; row < side; row += 1) {
+        for (let n = (top + row) * a.width + left, end = n + side; n < end; n += 1) {
+          const [va, vb] = [a.y[n], b.y[n]];
+          sa += va; sb += vb; saa += va * va; sbb += vb * vb; sab += va * vb;
+        }
+      }
+      const count = side * side, [ma, mb] = [sa / count, sb / count];
+      const [va, vb, cov] = [saa / count - ma * ma, sbb / count - mb * mb, sab / count - ma * mb];
+      sum += ((2 * ma * mb + c1) * (2 * cov + c2)) / ((ma * ma + mb * mb + c1) * (va + vb + c2));
+      windows += 1;
+    }
+  }
+  return sum / windows;
 }
 
 const rest = (ms) => new Promise((done) => setTimeout(done, ms));
