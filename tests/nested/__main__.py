@@ -17,6 +17,7 @@ the job, on a Unix socket (`socat - UNIX:SOCKET`). JOB may also be a file: a scr
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -24,7 +25,7 @@ from pathlib import Path
 from oriel.host.layout import Home
 from oriel.image.build import plan_of
 from tests.nested.emulated import UnfinishedError, emulate
-from tests.nested.luggage import HERE, add_layer, disk, kept_of, luggage, with_own_init
+from tests.nested.luggage import HERE, add_layer, checked_out, disk, kept_of, luggage, with_own_init
 
 JOBS = ("contract", "life", "attack")
 
@@ -41,21 +42,22 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, metavar="DIR")
     parser.add_argument("--shell", type=Path, metavar="SOCKET")
     given = parser.parse_args()
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
+    )  # QEMU ends, and the scratch goes
     wanted = plan_of("default", Home(Path("/nonexistent"))).image_id
     if given.image.name != wanted:
         parser.error(f"{given.image} is not this checkout's image, which is {wanted}: `oriel image build`")
     jobs = JOBS if given.job == "all" else (given.job,)
     with tempfile.TemporaryDirectory(prefix="oriel-nested-", dir="/var/tmp") as scratch:
-        layer = add_layer(given.image, Path(scratch) / "layer")
-        return max(
-            run(job, given, layer, Path(scratch) / f"host-{number}") for number, job in enumerate(jobs)
-        )
+        checkout = checked_out(Path(scratch) / "checkout")
+        layer = add_layer(given.image, Path(scratch) / "layer", checkout)
+        return max([run(job, given, checkout, layer, Path(scratch) / Path(job).name) for job in jobs])
 
 
 def run(job: str, given: argparse.Namespace, checkout: Path, layer: Path, place: Path) -> int:
     """One job to its end, in a host that has seen nothing else."""
     script = HERE / "jobs" / job if job in JOBS else Path(job)
-    place = place if job in JOBS else place.with_name("own")
     place.mkdir()
     disk(layer, place / "layer.img", "3G")
     packed = luggage(given.image, given.firecracker, checkout, script, place / "luggage")

@@ -118,7 +118,8 @@ def read_moment(directory: Path, key: TemplateKey) -> Moment:
     for file in (moment.memory, moment.base):
         if file.exists() and file.stat().st_size != expected:
             raise HostError(f"{file} is not of the memory's size")
-    for file in (moment.memory, moment.pages, moment.devices):
+    # Without a base `memory` is all there is: a driver may have no list of its pages then.
+    for file in (moment.memory, moment.devices, *((moment.pages,) if moment.base.exists() else ())):
         if not file.exists():
             raise HostError(f"{file} is missing")
     return moment

@@ -107,7 +107,8 @@ class Moment:
 
     @property
     def pages(self) -> Path:
-        """Which pages `memory` has, in the driver's own form; others are as in `base`, or zero without."""
+        """Which pages `memory` has, in the driver's own form; others are as in `base`. Without one they are zero,
+        and the list may be missing."""
         return self.directory / "pages"
 
     @property
