@@ -42,6 +42,7 @@ async def fake_release() -> Release:
 
 DRIVERS: dict[str, Callable[[], Driver]] = {
     "firecracker": lambda: FirecrackerDriver(release),
+    "firecracker-still": lambda: FirecrackerDriver(release),  # where its guests need not run
     "firecracker-api": lambda: FirecrackerDriver(fake_release),
     "container": ContainerDriver,
     "qemu": QemuDriver,
@@ -64,7 +65,7 @@ class Place:
 
     @property
     def runtime(self) -> Runtime:
-        kind = self.kind.removesuffix("-api")
+        kind = self.kind.partition("-")[0]
         return Runtime(kind) if kind in list(Runtime) else Runtime.CONTAINER
 
     @contextlib.asynccontextmanager

@@ -82,6 +82,8 @@ class Machine:
                 "vmm_version": VERSION,
                 "state": shown[self.state],
             }
+        if (method, path) == ("GET", "/vm/config"):
+            return self._told()
         if path == "/actions":
             self._act(body["action_type"])
         elif path == "/vm":
@@ -90,9 +92,17 @@ class Machine:
             self._save(body)
         elif path == "/snapshot/load":
             self._load(body)
+        elif method == "PATCH":
+            self.config[path] |= body
         else:
             self._configure(path, body, names)
         return None
+
+    def _told(self) -> dict[str, Any]:
+        """Its devices, as GET /vm/config tells them: a bucket without size is none."""
+        drives = [_without_empty(self.config[path]) for path in self.config if path.startswith("/drives/")]
+        links = [_without_empty(self.config[path]) for path in self.config if path.startswith("/network-")]
+        return {"drives": drives, "network-interfaces": links}
 
     def _act(self, action: str) -> None:
         if action == "FlushMetrics":
@@ -214,6 +224,15 @@ class Api(BaseHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         """Nothing: what is printed is the guest's console."""
+
+
+def _without_empty(device: dict[str, Any]) -> dict[str, Any]:
+    """A device's limiters with None for what does not limit."""
+    told = dict(device)
+    for name in [name for name in device if name.endswith("rate_limiter")]:
+        buckets = {kind: bucket if bucket["size"] else None for kind, bucket in device[name].items()}
+        told[name] = {"bandwidth": None, "ops": None} | buckets if any(buckets.values()) else None
+    return told
 
 
 def _inside(path: str) -> Path:

@@ -76,6 +76,7 @@ DEFINITIONS: dict[str, dict[str, Field]] = {
 # Method, path, the body's definition, and the states it is accepted in.
 PATHS: list[tuple[str, str, str | None, set[str]]] = [
     ("GET", r"/", None, BEFORE | AFTER),
+    ("GET", r"/vm/config", None, BEFORE | AFTER),
     ("PUT", r"/actions", "InstanceActionInfo", BEFORE | AFTER),
     ("PUT", r"/balloon", "Balloon", BEFORE),
     ("PUT", r"/boot-source", "BootSource", BEFORE),

@@ -107,8 +107,8 @@ class Moment:
 
     @property
     def pages(self) -> Path:
-        """Which pages `memory` has, in the driver's own form; others are as in `base`. Without one they are zero,
-        and the list may be missing."""
+        """Which pages `memory` has, in the driver's own form; others are as in `base`. Without a base they
+        are zero, and there may be no list."""
         return self.directory / "pages"
 
     @property

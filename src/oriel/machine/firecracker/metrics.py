@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["COUNTED", "Metrics", "Totals"]
+__all__ = ["COUNTED", "FAULTS", "Metrics", "Totals"]
 
 PIPE_BYTES = 1 << 18  # a line has some 15 KiB
 F_SETPIPE_SZ = 1031  # <linux/fcntl.h>
