@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 
 from oriel.controller.admission import Admission, new_id
+from oriel.controller.attempts import Attempts
 from oriel.controller.demand import Demand
 from oriel.controller.kinds import SPARE, Kind
 from oriel.controller.problems import neutral
@@ -71,8 +72,8 @@ class Pool:
         self._demand = Demand(settings.pool_size)
         self._default: Kind | None = None
         self._newest: set[str] = set()
-        self._not_before: dict[Kind, tuple[float, float]] = {}
-        self._problems: dict[Kind, str] = {}
+        self._attempts = Attempts[Kind](AGAIN_S, LONGEST_AGAIN_S)
+        self._obstacles: dict[Kind, str] = {}  # why a round made none, though one is wanted
         self._adopted = False
         self._news = asyncio.Event()
         room.on_need = self._give_way
@@ -115,7 +116,7 @@ class Pool:
             found.append({
                 **kind.to_json(), "wanted": self._demand.wanted(kind), "ready": len(mine),
                 "held_mib": sum(one.memory_mib for one in mine), "taken": taken, "missed": missed,
-                "problem": self._problems.get(kind, ""),
+                "problem": self._attempts.problem(kind) or self._obstacles.get(kind, ""),
             })  # fmt: skip
         return found
 
@@ -235,25 +236,25 @@ class Pool:
 
     def _missing(self, capacity: Capacity) -> Kind | None:
         """The kind that is shortest of what is wanted, and that there is memory for."""
-        clock = asyncio.get_running_loop().time()
         shortage = {}
+        self._obstacles.clear()
         for kind in self._demand.kinds:
             if kind.image not in self._newest:
                 continue  # replaced since this round began
             there = [one.kind for one in self._spares] + [*self._taken.values()]
             lacking = self._demand.wanted(kind) - there.count(kind)
-            due, _ = self._not_before.get(kind, (0.0, AGAIN_S))
-            if lacking <= 0 or clock < due:
+            if lacking <= 0 or not self._attempts.due(kind):
                 continue
-            if problem := self._obstacle(kind, capacity):
-                self._problems[kind] = problem
+            if obstacle := self._obstacle(kind, capacity):
+                self._obstacles[kind] = obstacle
                 continue
             shortage[kind] = lacking
         return max(shortage, key=lambda kind: shortage[kind]) if shortage else None
 
     def _obstacle(self, kind: Kind, capacity: Capacity) -> str:
         if kind.begins_at_templates and not self._templates.of(kind):
-            return "it waits for its template"
+            why = self._templates.problem(kind)
+            return f"its template could not be made: {why}" if why else "it waits for its template"
         need = max(
             (one.memory_mib for one in self._spares if one.kind == kind),
             default=share_mib(self._settings, kind.memory_mib),
@@ -275,17 +276,12 @@ class Pool:
             await self._fleet.create(kind.spare(desktop_id))
             await keeper.warm(deadline_s=self._settings.start_deadline_s)
         except (OrielError, TimeoutError) as error:
-            _, pause = self._not_before.get(kind, (0.0, AGAIN_S))
-            self._not_before[kind] = (
-                asyncio.get_running_loop().time() + pause,
-                min(pause * 2, LONGEST_AGAIN_S),
-            )
-            self._problems[kind] = str(error) or "the host did not answer in time"
-            _LOG.warning("no desktop could be made ahead", kind=kind.to_json(), reason=self._problems[kind])
+            why = str(error) or "the host did not answer in time"
+            self._attempts.failed(kind, why)
+            _LOG.warning("no desktop could be made ahead", kind=kind.to_json(), reason=why)
             await self._fleet.remove(desktop_id)
             return False
-        self._not_before.pop(kind, None)
-        self._problems.pop(kind, None)
+        self._attempts.succeeded(kind)
         self._spares.append(Spare(desktop_id, kind, template, await self._memory(desktop_id, kind)))
         return True
 
