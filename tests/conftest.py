@@ -107,7 +107,9 @@ def start_server(
         result = subprocess.run(
             [ROOT / "run", "--detach", "--port", "0", "--home", home, *options],
             stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, timeout=600,
-            env={**os.environ, **settings, "ORIEL_IMAGES_DIRECTORY": str(images)},
+            # Its templates need not be the best: nobody waits for them to settle.
+            env={**os.environ, "ORIEL_TEMPLATE_SETTLE_S": "0", **settings,
+                 "ORIEL_IMAGES_DIRECTORY": str(images)},
         )  # fmt: skip
         out.seek(0)
         said = out.read()

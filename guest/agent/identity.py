@@ -12,7 +12,7 @@ from typing import Any
 
 from agent.arguments import Arguments
 from agent.environment import set_variable
-from agent.replacement import replace_file
+from agent.replacement import replace_files
 from oriel.model.errors import NoSpaceError
 from oriel.model.spec import LIMITS, NAME, Screen
 
@@ -105,9 +105,8 @@ def write_files(identity: Identity, root: Path) -> None:
     if dbus.exists() and not dbus.is_symlink():
         wanted[dbus] = identity.machine_id + "\n"
     try:
-        for path, text in wanted.items():
-            if _read(path) != text:
-                replace_file(path, text.encode(errors="surrogateescape"))
+        changed = {path: text for path, text in wanted.items() if _read(path) != text}
+        replace_files({path: text.encode(errors="surrogateescape") for path, text in changed.items()})
     except OSError as error:
         raise NoSpaceError(
             f"{error.filename or 'a file'} of the desktop could not be written: {error.strerror}",

@@ -16,7 +16,7 @@ from pathlib import Path
 from agent.identity import Identity, Waking
 from oriel.model.errors import HostError
 
-__all__ = ["in_container", "personalise_kernel", "wake_kernel"]
+__all__ = ["in_container", "personalise_kernel", "shift_clock", "wake_kernel"]
 
 # <linux/random.h>: _IOW('R', 0x03, int[2]) and _IO('R', 0x07)
 RNDADDENTROPY = 0x40085203
@@ -96,3 +96,14 @@ def renew_boot_id() -> None:
 def set_clock(identity: Waking) -> None:
     late = time.monotonic_ns() - identity.received_ns
     time.clock_settime_ns(time.CLOCK_REALTIME, identity.time_ns + late)
+
+
+def shift_clock(by_ns: int) -> None:
+    """HostError if the kernel refuses."""
+    try:
+        time.clock_settime_ns(time.CLOCK_REALTIME, time.time_ns() + by_ns)
+    except OSError as error:
+        raise HostError(
+            f"the desktop's clock could not be set: {error.strerror}",
+            hint="the agent must run as root in the desktop",
+        ) from error

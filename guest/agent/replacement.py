@@ -1,4 +1,4 @@
-"""Replacing a file whole: at every moment it is the old one or the new one, also after a crash."""
+"""Replacing files whole: at every moment each is the old one or the new one, also after a crash."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import contextlib
 import errno
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["commit_file", "replace_file", "temporary_beside"]
+__all__ = ["commit_file", "replace_files", "temporary_beside"]
 
 
 def temporary_beside(path: Path) -> Path:
@@ -20,15 +21,22 @@ def commit_file(fd: int, temporary: Path, path: Path) -> None:
     """Sync the open `temporary`, give it `path`'s name, and sync the directory. OSError changes nothing."""
     os.fsync(fd)
     temporary.rename(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    _sync(path.parent)
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Write `data` as `path`, with its old mode or 0644. On OSError the old file stands."""
+def replace_files(wanted: Mapping[Path, bytes]) -> None:
+    """Write each file, with its old mode or 0644. On OSError those not yet replaced stand.
+
+    All of them are synced at once in the end: a file that takes another's name is written before that name
+    is (ext4(5), auto_da_alloc), and each flush of an emulated disk is felt.
+    """
+    for path, data in wanted.items():
+        _replace(path, data)
+    for directory in {path.parent for path in wanted}:
+        _sync(directory)
+
+
+def _replace(path: Path, data: bytes) -> None:
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
     except FileNotFoundError:
@@ -39,8 +47,7 @@ def replace_file(path: Path, data: bytes) -> None:
         with temporary.open("xb") as file:
             os.fchmod(file.fileno(), mode)
             file.write(data)
-            file.flush()
-            commit_file(file.fileno(), temporary, path)
+        temporary.rename(path)
     except OSError as error:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
@@ -50,4 +57,13 @@ def replace_file(path: Path, data: bytes) -> None:
         with path.open("r+b") as file:
             file.write(data)
             file.truncate()
+            file.flush()
             os.fsync(file.fileno())
+
+
+def _sync(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

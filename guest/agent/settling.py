@@ -26,14 +26,16 @@ QUIET_SHARE = 0.12  # of all processors' time; an idle desktop under emulation t
 KINDS = ("terminal", "browser")
 
 
-async def settle(display: Display, *, deadline_s: float) -> dict[str, float | bool]:
-    """Until the desktop is quiet; if it was not within `deadline_s`, `quiet` is False."""
+async def settle(display: Display, *, least_s: float, deadline_s: float) -> dict[str, float | bool]:
+    """Until the desktop is quiet, and `least_s` have passed; if it was not within `deadline_s`, `quiet` is
+    False."""
     started = time.monotonic()
     for name in FIRST_NEEDED:
         importlib.import_module(f"agent.{name}")
     for _ in range(2):  # the second time shows that the first has left everything in place
         await wait_ready(display, KINDS, deadline_s=deadline_s)
     await asyncio.to_thread(RANDOM_SEED.unlink, missing_ok=True)
+    await asyncio.sleep(least_s - (time.monotonic() - started))
     quiet, before = 0, _busy()
     while quiet < QUIET_SAMPLES and time.monotonic() - started < deadline_s:
         await asyncio.sleep(SAMPLE_S)

@@ -17,7 +17,7 @@ from agent.size import ScreenSize
 from oriel import __version__
 from oriel.model.errors import HostError
 from oriel.model.spec import LIMITS, Screen
-from oriel.model.wire import Call, Handler, write_line
+from oriel.model.wire import Call, Handler, read_line, write_line
 
 if TYPE_CHECKING:
     from agent.clipboard import Clipboard
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Verbs"]
 
 KINDS = ("terminal", "browser")
+CLOCK_S = 30.0  # a conversation about the time; one that was cut off by a moment ends here too
+LONGEST_SHIFT_NS = 4_000_000_000 * 10**9
 
 
 class Verbs:
@@ -67,6 +69,7 @@ class Verbs:
             "hello": self.hello,
             "personalise": self.personalise,
             "wake": self.wake,
+            "clock": self.clock,
             "mark_generators": self.mark_generators,
             "settle": self.settle,
             "wait_ready": self.wait_ready,
@@ -126,6 +129,22 @@ class Verbs:
             self._draw_anew()
         return {}
 
+    async def clock(self, call: Call) -> None:
+        """The time at each line, after the shift it asks for: only who asks knows how long the way took."""
+        from agent.kernel import in_container, shift_clock
+
+        Arguments(call.args).done()
+        await call.answer({})
+        async with asyncio.timeout(CLOCK_S):
+            while (line := await read_line(call.reader)) is not None:
+                args = Arguments(line)
+                shift = args.whole("shift_ns", -LONGEST_SHIFT_NS, LONGEST_SHIFT_NS)
+                args.done()
+                # A container's clock is its host's.
+                if shift and self.settings.root == Path("/") and not in_container():
+                    shift_clock(shift)
+                await write_line(call.writer, {"time_ns": time.time_ns()})
+
     async def mark_generators(self, call: Call) -> Mapping[str, Any]:
         """Before a moment is kept: what is to draw anew in each machine that begins there."""
         from agent import generators
@@ -155,8 +174,9 @@ class Verbs:
 
         args = Arguments(call.args)
         deadline_s = args.seconds("deadline_s", 1, 3600)
+        least_s = args.seconds("least_s", 0, 3600)
         args.done()
-        return await unless_gone(call.writer, settle(self.display, deadline_s=deadline_s))
+        return await unless_gone(call.writer, settle(self.display, least_s=least_s, deadline_s=deadline_s))
 
     async def wait_ready(self, call: Call) -> Mapping[str, Any]:
         from agent.caller import unless_gone

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import signal
 from collections.abc import AsyncIterator
@@ -192,15 +193,35 @@ def test_killed_in_half_a_rewind_it_is_as_it_was_then(home: Home) -> None:
     run(scenario)
 
 
-def test_a_damaged_template_is_left_for_a_boot_and_goes(home: Home) -> None:
+@pytest.mark.parametrize("damage", ["a file is missing", "a file was changed", "the memory was written to"])
+def test_a_damaged_template_is_left_for_a_boot_and_goes(home: Home, damage: str) -> None:
     async def scenario() -> None:
         async with kept(home, new_spec(runtime=Runtime.CONTAINER), KEEPER) as keeper:
             made = await keeper.ask("make_template", deadline_s=50)
         template = home.template(made["template"])
-        (template / "pages").unlink()
+        if damage == "a file is missing":
+            (template / "pages").unlink()
+        elif damage == "a file was changed":
+            (template / "devices").write_bytes(b"another token")
+        else:
+            later = (template / "memory").stat().st_mtime + 2
+            os.utime(template / "memory", (later, later))
         async with running(home) as (keeper, _):
             assert "template.unusable" in keeper.kinds()
             assert not template.exists()
+
+    run(scenario)
+
+
+def test_a_paused_one_whose_memory_was_changed_boots_from_its_disk(home: Home) -> None:
+    async def scenario() -> None:
+        async with running(home) as (keeper, token):
+            await keeper.ask("pause")
+            (keeper.paths.paused / "devices").write_bytes(b"another token")
+            await keeper.ask("resume", deadline_s=50)
+            assert "memory.unusable" in keeper.kinds()
+            assert token_of(keeper) not in (token, "another token")
+            await moves(keeper)
 
     run(scenario)
 

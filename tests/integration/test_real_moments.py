@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from bench.instant import clock_off_ms
 from bench.soak import run
 
 from oriel.client import Oriel
@@ -33,6 +34,7 @@ DRAWS = {
     "host name": "hostname",
     "session id": ". /etc/environment; echo $SESSION_ID",
 }
+CLOCK_BEARABLE_MS = 100  # where an answer takes that long, on a busy host, it is not told more exactly
 IN_PAGE = "Array.from(crypto.getRandomValues(new Uint8Array(32))).join()"
 
 
@@ -104,15 +106,24 @@ def test_no_two_pages_draw_the_same(server: Server, pair: tuple[Desktop, Desktop
     asyncio.run(scenario())
 
 
-def test_the_clock_is_right(server: Server, pair: tuple[Desktop, Desktop]) -> None:
-    """Right after a pause too, during which its own clock stood still; `bench.instant` tells how exactly."""
-    for moment in ("made", "resumed"):
-        if moment == "resumed":
-            pair[0].pause()
-            pair[0].resume()
-        before = time.time()
-        inside = float(shell(pair[0], "date +%s.%N"))
-        assert before - 1 <= inside <= time.time() + 1, moment
+def test_the_clock_is_right(client: Oriel, pair: tuple[Desktop, Desktop]) -> None:
+    """Also after the guest stood still, for a pause or a snapshot; `bench.instant` tells how exactly."""
+    desktop = pair[0]
+    until_right(client, desktop)
+    desktop.pause()
+    desktop.resume()
+    until_right(client, desktop)
+    desktop.snapshot("moment")
+    until_right(client, desktop)
+    desktop.delete_snapshot("moment")
+
+
+def until_right(client: Oriel, desktop: Desktop) -> None:
+    """It is set right once the desktop runs, soon but not at once. Without that it stays off by as long as
+    the desktop stood still, or as the news of the time took to reach it."""
+    deadline = time.monotonic() + DEADLINE_S
+    while (off_ms := asyncio.run(clock_off_ms(client, desktop))) > CLOCK_BEARABLE_MS:
+        assert time.monotonic() < deadline, off_ms
 
 
 def test_what_runs_goes_on_after_a_pause_and_any_request_wakes_it(pair: tuple[Desktop, Desktop]) -> None:

@@ -130,7 +130,7 @@ async def assemble(home: Home, settings: Settings, url: str) -> AsyncIterator[Pa
         draining = Draining()
         room = Room(fleet, settings, draining)
         admission = Admission(fleet, database, room, settings)
-        templates = Templates(fleet, admission, room)
+        templates = Templates(fleet, admission, room, settle_s=settings.template_settle_s)
         pool = Pool(
             fleet=fleet, database=database, admission=admission, templates=templates, room=room,
             settings=settings,

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from oriel.controller.admission import Admission
+from oriel.controller.attempts import Attempts
 from oriel.controller.kinds import Kind
 from oriel.controller.problems import neutral
 from oriel.controller.room import Room
@@ -27,20 +28,24 @@ _LOG = structlog.get_logger(__name__)
 class Templates:
     """What of the host's templates can be begun at, and the making of those that are missed."""
 
-    def __init__(self, fleet: Fleet, admission: Admission, room: Room) -> None:
+    def __init__(self, fleet: Fleet, admission: Admission, room: Room, *, settle_s: float) -> None:
         self._fleet = fleet
         self._admission = admission
         self._room = room
+        self._settle_s = settle_s
         self._fit: dict[Kind, str] = {}
         self._asked: dict[Kind, None] = {}
-        self._not_before: dict[Kind, tuple[float, float]] = {}  # and how long to wait after the next failure
+        self._attempts = Attempts[Kind](AGAIN_S, LONGEST_AGAIN_S)
         self.making: Kind | None = None
-        self.problems: dict[Kind, str] = {}
         self.changed = asyncio.Event()
 
     def of(self, kind: Kind) -> str:
         """Which one a desktop of this kind would begin at now, as far as is known; "" for none."""
         return self._fit.get(kind, "")
+
+    def problem(self, kind: Kind) -> str:
+        """Why the last attempt to make one failed; "" if it did not."""
+        return self._attempts.problem(kind)
 
     def ask(self, kind: Kind) -> None:
         """A desktop of this kind was asked for: more may be."""
@@ -73,10 +78,8 @@ class Templates:
             if item["problem"]:
                 _LOG.warning("a template is of no use any more", template=item["id"], reason=item["problem"])
                 await self._fleet.delete_template(str(item["id"]))
-        clock = asyncio.get_running_loop().time
         for kind in await self._wanted():
-            due, _ = self._not_before.get(kind, (0.0, AGAIN_S))
-            if kind in self._fit or clock() < due or self._room.background.locked():
+            if kind in self._fit or not self._attempts.due(kind) or self._room.background.locked():
                 continue
             if await self._room.calm():
                 async with self._room.background:
@@ -97,16 +100,13 @@ class Templates:
         _LOG.info("a template is made", kind=kind.to_json())
         self.making = kind
         try:
-            async for line in self._fleet.build_template(kind.to_json()):
+            async for line in self._fleet.build_template(kind.to_json(), settle_s=self._settle_s):
                 _raise_error_of(line)
-            self.problems.pop(kind, None)
-            self._not_before.pop(kind, None)
+            self._attempts.succeeded(kind)
         except (OrielError, TimeoutError) as error:
-            _, pause = self._not_before.get(kind, (0.0, AGAIN_S))
-            again = asyncio.get_running_loop().time() + pause
-            self._not_before[kind] = again, min(pause * 2, LONGEST_AGAIN_S)
-            self.problems[kind] = str(error) or "no word for too long"
-            _LOG.warning("a template could not be made", kind=kind.to_json(), reason=self.problems[kind])
+            why = str(error) or "no word for too long"
+            self._attempts.failed(kind, why)
+            _LOG.warning("a template could not be made", kind=kind.to_json(), reason=why)
         finally:
             self.making = None
         await self.look()

@@ -98,8 +98,11 @@ class Fleet(Protocol):
 
     async def delete_template(self, template_id: str) -> None: ...
 
-    def build_template(self, spec: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
-        """`spec`: image, runtime and sizes. Each line of progress; the last has `done` and `template`."""
+    def build_template(self, spec: Mapping[str, Any], *, settle_s: float) -> AsyncIterator[Mapping[str, Any]]:
+        """`spec`: image, runtime and sizes; `settle_s`: for how long it is left alone first.
+
+        Each line of progress; the last has `done` and `template`.
+        """
         ...
 
     async def checks(self) -> list[dict[str, Any]]:

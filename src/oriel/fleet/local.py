@@ -103,8 +103,8 @@ class LocalHost:
     def build_image(self, recipe: str) -> AsyncIterator[Mapping[str, Any]]:
         return self._lines("image_build", {"recipe": recipe})
 
-    def build_template(self, spec: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
-        return self._lines("template_build", {"spec": dict(spec)})
+    def build_template(self, spec: Mapping[str, Any], *, settle_s: float) -> AsyncIterator[Mapping[str, Any]]:
+        return self._lines("template_build", {"spec": dict(spec), "settle_s": settle_s})
 
     async def _lines(self, verb: str, args: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
         stream = await wire.open_stream(self._hostd, verb, args)

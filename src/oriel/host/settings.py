@@ -172,6 +172,10 @@ class Settings:
     keep_templates: bool = setting(
         True, "Whether templates are made and renewed by themselves, while the host is calm."
     )
+    template_settle_s: float = setting(
+        150.0, "How long a desktop is left alone before it becomes a template, in seconds: Chromium's start"
+        " goes on for two minutes, and would in each that begins there.", _between(0, 600),
+    )  # fmt: skip
     idle_bytes_per_second: int = setting(
         0, "Traffic above which a desktop that nobody looks at counts as used; 0: traffic does not count.",
         _between(0, 1 << 40),

@@ -6,20 +6,22 @@ import asyncio
 import base64
 import secrets
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from oriel.host.layout import Home
 from oriel.host.template import TemplateKey
 from oriel.host.threads import in_thread
 from oriel.keeper.assembly import machine_spec_of
-from oriel.keeper.moments import erase, known, read_moment
+from oriel.keeper.moments import erase, known, read_moment, read_template
+from oriel.keeper.seals import stamp_of
 from oriel.keeper.server import DriverOf
 from oriel.machine.driver import Restoring
 from oriel.model import wire
 from oriel.model.errors import NotFoundError, OrielError, UnavailableError
 from oriel.model.spec import DesktopSpec
 
-__all__ = ["MAKER", "builder_spec", "delete_template", "examine_templates", "list_templates", "make"]
+__all__ = ["MAKER", "Examiner", "builder_spec", "delete_template", "list_templates", "make"]
 
 MAKER = "template"  # the name of a desktop that makes one, and goes
 DEADLINE_S = 900.0  # a cold boot under emulation on a busy host, and settling
@@ -38,28 +40,42 @@ def list_templates(home: Home) -> list[dict[str, Any]]:
     return sorted(found, key=lambda item: str(item["created_at"]), reverse=True)
 
 
-async def examine_templates(home: Home, driver_of: DriverOf) -> list[dict[str, Any]]:
-    """As `list_templates`, each with its `problem`: why nothing can begin there any more, or ""."""
-    found = await in_thread(lambda: list_templates(home))
-    for item in found:
-        item["problem"] = await _problem(home, driver_of, item)
-    return found
+class Examiner:
+    """Tells what there is to begin at. A template is read in full once, and again when it was written to."""
 
+    def __init__(self, home: Home, driver_of: DriverOf) -> None:
+        self._home = home
+        self._driver_of = driver_of
+        self._read: dict[str, tuple[int, ...]] = {}
+        self._turn = asyncio.Lock()  # many may ask: each template is read for one of them
 
-async def _problem(home: Home, driver_of: DriverOf, item: Mapping[str, Any]) -> str:
-    spec = builder_spec({name: item[name] for name in SHAPE})
-    try:
-        driver = driver_of(spec.runtime, home)
-        if not isinstance(driver, Restoring):
-            return f"the runtime {spec.runtime} cannot restore it"
-        key = TemplateKey.of(spec, await driver.engine(machine_spec_of(home, spec, slot=0)))
-        directory = home.template(str(item["id"]))
-        if not await in_thread(home.image(spec.image).is_dir):
-            return f"its image {spec.image} is gone"
-        await in_thread(lambda: read_moment(directory, key))
-    except OrielError as error:
-        return error.message
-    return ""
+    async def examine(self) -> list[dict[str, Any]]:
+        """As `list_templates`, each with its `problem`: why nothing can begin there any more, or ""."""
+        async with self._turn:
+            found = await in_thread(lambda: list_templates(self._home))
+            for item in found:
+                item["problem"] = await self._problem(item)
+        return found
+
+    async def _problem(self, item: Mapping[str, Any]) -> str:
+        home, spec = self._home, builder_spec({name: item[name] for name in SHAPE})
+        try:
+            driver = self._driver_of(spec.runtime, home)
+            if not isinstance(driver, Restoring):
+                return f"the runtime {spec.runtime} cannot restore it"
+            key = TemplateKey.of(spec, await driver.engine(machine_spec_of(home, spec, slot=0)))
+            if not await in_thread(home.image(spec.image).is_dir):
+                return f"its image {spec.image} is gone"
+            await in_thread(lambda: self._check(home.template(str(item["id"])), key))
+        except OrielError as error:
+            return error.message
+        return ""
+
+    def _check(self, directory: Path, key: TemplateKey) -> None:
+        stamp = stamp_of(read_moment(directory, key))
+        if self._read.get(directory.name) != stamp:
+            read_template(directory, key)
+            self._read[directory.name] = stamp
 
 
 async def delete_template(home: Home, key: str) -> None:
@@ -79,13 +95,17 @@ def builder_spec(given: Mapping[str, Any]) -> DesktopSpec:
     return DesktopSpec.from_json({**given, **own})
 
 
-async def make(home: Home, spec: DesktopSpec, progress: Progress) -> str:
-    """Have the keeper of `spec` make the template, telling each step; the template's id."""
+async def make(home: Home, spec: DesktopSpec, settle_s: object, progress: Progress) -> str:
+    """Have the keeper of `spec` make the template, telling each step; the template's id. `settle_s`: for how
+    long it is left alone first; the keeper checks it."""
     connect = wire.unix(home.desktop(spec.id).keeper_socket)
     telling = asyncio.create_task(_tell_steps(connect, progress))
     try:
         made = await wire.call(
-            connect, "make_template", {"deadline_s": DEADLINE_S}, deadline_s=DEADLINE_S + 30
+            connect,
+            "make_template",
+            {"deadline_s": DEADLINE_S, "settle_s": settle_s},
+            deadline_s=DEADLINE_S + 30,
         )
     finally:
         telling.cancel()

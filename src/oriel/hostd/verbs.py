@@ -19,7 +19,7 @@ from oriel.hostd.images import build_image, delete_image, list_images
 from oriel.hostd.keepers import Keepers
 from oriel.hostd.removal import clear_desktop, desktop_ids, end_desktop, erase_directory, sweep
 from oriel.hostd.runtimes import Runtimes
-from oriel.hostd.templates import builder_spec, delete_template, examine_templates, make
+from oriel.hostd.templates import Examiner, builder_spec, delete_template, make
 from oriel.keeper.journal import read_ledger
 from oriel.keeper.server import DriverOf
 from oriel.model import wire
@@ -58,6 +58,7 @@ class Verbs:
         self._busy: dict[str, asyncio.Lock] = {}
         self._building = asyncio.Lock()
         self._making = asyncio.Lock()
+        self._examiner = Examiner(home, driver_of)
 
     def handlers(self) -> dict[str, wire.Handler]:
         names = (
@@ -135,13 +136,14 @@ class Verbs:
             )
 
     async def templates(self, _call: wire.Call) -> dict[str, Any]:
-        return {"templates": await examine_templates(self._home, self._driver_of)}
+        return {"templates": await self._examiner.examine()}
 
     async def template_build(self, call: wire.Call) -> None:
         given = call.args.get("spec")
         spec = builder_spec(given if isinstance(given, Mapping) else {})
+        settle_s = call.args.get("settle_s", 0)
         async with self._making:
-            await _stream_work(call, lambda tell: self._make_template(spec, tell), "template")
+            await _stream_work(call, lambda tell: self._make_template(spec, settle_s, tell), "template")
 
     async def template_delete(self, call: wire.Call) -> dict[str, Any]:
         await delete_template(self._home, str(call.args.get("id", "")))
@@ -175,11 +177,13 @@ class Verbs:
         """Remove a desktop that is nobody's; what stands in the way is in the log."""
         await self._remove(desktop_id)
 
-    async def _make_template(self, spec: DesktopSpec, tell: Callable[[dict[str, Any]], None]) -> str:
+    async def _make_template(
+        self, spec: DesktopSpec, settle_s: object, tell: Callable[[dict[str, Any]], None]
+    ) -> str:
         async with self._alone(spec.id):
             await create(self._home, spec, self._account, self._keepers)
         try:
-            return await make(self._home, spec, tell)
+            return await make(self._home, spec, settle_s, tell)
         finally:
             work = self._group.create_task(self._remove(spec.id), name=f"remove {spec.id}")
             await asyncio.shield(work)

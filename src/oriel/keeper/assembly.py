@@ -17,6 +17,7 @@ from oriel.host.process import ProcessId, end
 from oriel.host.slots import process_uid
 from oriel.host.template import TemplateKey
 from oriel.keeper.access import AccessLog
+from oriel.keeper.clock import Clock
 from oriel.keeper.gateway import Gateway
 from oriel.keeper.guest import Announcements, Guest
 from oriel.keeper.journal import Journal
@@ -25,7 +26,7 @@ from oriel.keeper.undo import UndoStack
 from oriel.machine.driver import Driver, ImageFiles, Machine, MachineSpec, Restoring
 from oriel.model.egress import EgressSpec
 from oriel.model.errors import LaunchError, OrielError, UnavailableError
-from oriel.model.spec import DesktopSpec
+from oriel.model.spec import DesktopSpec, Runtime
 from oriel.network.link import link_of, make_link, open_gateway_sockets, remove_link
 
 __all__ = [
@@ -113,8 +114,14 @@ class Assembly:
     gateway: Gateway
     guest: Guest
     undo: UndoStack
+    clock: Clock | None  # None: its kernel is the host's
     own: bool = False
     painted: bool = False
+
+    def runs(self) -> None:
+        """It was just begun, or stood still: its clock is not right by itself."""
+        if self.clock is not None:
+            self.clock.keep()
 
 
 class Steps:
@@ -190,7 +197,10 @@ async def assemble(
         # Started before the machine; here at the latest it must be there.
         await gateway.ready()
     own = origin is not None and origin.own
-    return Assembly(machine, gateway, guest, undo, own=own, painted=origin is not None and not own)
+    return Assembly(
+        machine, gateway, guest, undo, _clock_of(plan, guest, undo),
+        own=own, painted=origin is not None and not own,
+    )  # fmt: skip
 
 
 async def personalise(plan: Plan, assembly: Assembly, steps: Steps) -> None:
@@ -248,7 +258,7 @@ async def adopt(plan: Plan, record: Mapping[str, Any], undo: UndoStack) -> Assem
         raise UnavailableError("the machine lives, but its network namespace is gone", hint="start it again")
     guest, gateway, _ = await _open_network(plan, EgressSpec(), undo)
     await gateway.ready()
-    return Assembly(machine, gateway, guest, undo)
+    return Assembly(machine, gateway, guest, undo, _clock_of(plan, guest, undo))
 
 
 async def dismantle(plan: Plan, record: Mapping[str, Any] | None, undo: UndoStack) -> None:
@@ -289,6 +299,14 @@ async def _open_network(
     undo.push("gateway", gateway.close)
     await gateway.start(plan.group)
     return Guest(inside), gateway, announcements
+
+
+def _clock_of(plan: Plan, guest: Guest, undo: UndoStack) -> Clock | None:
+    if plan.spec.runtime is Runtime.CONTAINER:
+        return None
+    clock = Clock(guest, plan.group)
+    undo.push("clock", clock.close)
+    return clock
 
 
 async def _end_former_gateway(plan: Plan) -> None:

@@ -25,7 +25,7 @@ from oriel.model.errors import HostError, LaunchError, UnavailableError
 
 __all__ = ["begin", "make_template", "not_supported", "warm"]
 
-SETTLE_S = 40.0  # a quiet template is better, but any will do
+QUIET_WITHIN_S = 40.0  # once it was left alone for long enough: a quiet template is better, but any will do
 # What begins at a template is ready in a second, on the worst of hosts in half a minute; one that is not is
 # damaged, and a boot is better.
 PATIENCE_S = 240.0
@@ -109,9 +109,11 @@ async def warm(plan: Plan, steps: Steps, undo: UndoStack) -> Assembly:
     return replace(assembly, painted=True)
 
 
-async def make_template(plan: Plan, steps: Steps, undo: UndoStack) -> Kept:
+async def make_template(plan: Plan, steps: Steps, undo: UndoStack, *, settle_s: float) -> Kept:
     """Boot, wait until it is ready and quiet, and keep that moment for all desktops of this kind.
 
+    `settle_s`: for how long it is left alone at least. What it does by itself after its start, each desktop
+    that began at the template would do again, and keep in memory of its own.
     The machine is left halted: the caller unwinds `undo`, also on any error.
     """
     key = await plan.key()
@@ -123,13 +125,16 @@ async def make_template(plan: Plan, steps: Steps, undo: UndoStack) -> Kept:
     async with steps.step("windows"):
         await while_alive(machine, guest.wait_ready(WINDOWS, deadline_s=steps.left_s * 0.95))
     async with steps.step("settle"):
-        await while_alive(machine, guest.settle(deadline_s=min(SETTLE_S, steps.left_s)))
+        least_s = min(settle_s, max(0.0, steps.left_s - QUIET_WITHIN_S))
+        await while_alive(machine, guest.settle(least_s=least_s, deadline_s=least_s + QUIET_WITHIN_S))
     async with steps.step("save"):
         if not isinstance(machine, Saving):
             raise not_supported(plan, "be saved")
         await in_thread(lambda: erase(directory))
         await while_alive(machine, guest.mark_generators(deadline_s=steps.left_s))
-        return await write_moment(directory, machine, key, disk=plan.paths.disk_image, copy=True)
+        return await write_moment(
+            directory, machine, key, disk=plan.paths.disk_image, copy=True, template=True
+        )
 
 
 def not_supported(plan: Plan, what: str) -> UnavailableError:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import shutil
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any
 
 from oriel.host.process import tail
 from oriel.host.threads import in_thread
@@ -18,43 +17,18 @@ from oriel.keeper.ending import shut_down
 from oriel.keeper.gateway import Gateway, counters_of
 from oriel.keeper.guest import Guest
 from oriel.keeper.moments import erase
+from oriel.keeper.require import require
 from oriel.keeper.undo import Problem, UndoStack
 from oriel.machine.driver import Counting, Exit, Halting
 from oriel.model.egress import EgressSpec
 from oriel.model.errors import LaunchError, OrielError, StateError
 from oriel.model.state import State, check_transition
 
-__all__ = ["Desktop", "outcome_of", "require", "unexpected"]
+__all__ = ["Desktop", "outcome_of", "unexpected"]
 
 CONSOLE_BYTES, CONSOLE_LINES = 4000, 20  # of the console's end, in the error of a failed desktop
 _LOG = logging.getLogger(__name__)
 _S = State
-
-
-class HasState(Protocol):
-    @property
-    def state(self) -> State: ...
-
-
-Verb = TypeVar("Verb", bound=Callable[..., Coroutine[Any, Any, Any]])
-
-
-def require(*states: State) -> Callable[[Verb], Verb]:
-    """Refuse the verb with a StateError unless the desktop is in one of `states`."""
-
-    def decorate(verb: Verb) -> Verb:
-        @functools.wraps(verb)
-        async def checked(self: HasState, *args: Any, **kwargs: Any) -> Any:
-            if self.state not in states:
-                raise StateError(
-                    f"the desktop is {self.state}: it cannot {verb.__name__} now",
-                    hint=f"{verb.__name__} needs a desktop that is {' or '.join(states)}",
-                )
-            return await verb(self, *args, **kwargs)
-
-        return cast(Verb, checked)
-
-    return decorate
 
 
 class Desktop:
@@ -121,12 +95,12 @@ class Desktop:
         return dict(self._journal.ledger.timings)
 
     @require(_S.CREATING)
-    async def make_template(self, deadline_s: float) -> dict[str, Any]:
-        """Boot, and keep the ready desktop as the template of its kind; nothing runs afterwards."""
+    async def make_template(self, deadline_s: float, settle_s: float) -> dict[str, Any]:
+        """Boot, and keep the settled desktop as the template of its kind; nothing runs afterwards."""
         kept: dict[str, Any] = {}
 
         async def make(steps: Steps) -> None:
-            made = await make_template(self.plan, steps, self.undo)
+            made = await make_template(self.plan, steps, self.undo, settle_s=settle_s)
             kept.update(template=made.name, bytes=made.bytes_own)
             await self.undo.unwind()
 
@@ -208,6 +182,7 @@ class Desktop:
             self.assembly = assembly
             told = "resumed" if resuming else "total"
             self.become(_S.RUNNING, **{told: steps.elapsed_s})
+            assembly.runs()
             self.look_after(assembly)
 
         return await self._attempt(start, deadline_s)

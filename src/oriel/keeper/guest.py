@@ -86,6 +86,10 @@ class Guest:
         entropy = base64.b64encode(os.urandom(64)).decode()
         return await self._ask("wake", {"time_ns": time.time_ns(), "entropy": entropy}, deadline_s)
 
+    async def open_clock(self, *, deadline_s: float) -> wire.Stream:
+        """A conversation about the time: each line `{shift_ns}`, each answer `{time_ns}`."""
+        return await wire.open_stream(self.open_agent, "clock", deadline_s=deadline_s)
+
     async def mark_generators(self, *, deadline_s: float) -> None:
         """Before a moment is kept: so that each machine that begins there draws its own random numbers."""
         await self._ask("mark_generators", {}, deadline_s)
@@ -95,9 +99,10 @@ class Guest:
         kept. The next question goes that way, so that nobody waits for a greeting."""
         self._reached = await self.open_agent()
 
-    async def settle(self, *, deadline_s: float) -> dict[str, Any]:
+    async def settle(self, *, least_s: float, deadline_s: float) -> dict[str, Any]:
         """Until it is idle, with everything in its memory that the first minute of a user needs."""
-        return await self._ask("settle", {"deadline_s": deadline_s}, deadline_s + 5)
+        asked = {"least_s": least_s, "deadline_s": deadline_s}
+        return await self._ask("settle", asked, deadline_s + 5)
 
     async def wait_ready(self, kinds: Sequence[str], *, deadline_s: float) -> dict[str, Any]:
         """Until a window of each kind is mapped and painted."""

@@ -12,10 +12,11 @@ from oriel.host.records import write_json
 from oriel.host.threads import in_thread
 from oriel.keeper.assembly import Assembly
 from oriel.keeper.beginning import not_supported
-from oriel.keeper.desktop import Desktop, outcome_of, require, unexpected
+from oriel.keeper.desktop import Desktop, outcome_of, unexpected
 from oriel.keeper.moments import copy_moment, erase, known, read_moment, write_moment
 from oriel.keeper.origin import return_to
-from oriel.machine.driver import Halting, Machine, Saving
+from oriel.keeper.require import require
+from oriel.machine.driver import Halting, Saving
 from oriel.model.errors import Fault, InvalidError, LaunchError, NotFoundError, OrielError, StateError
 from oriel.model.spec import DesktopSpec
 from oriel.model.state import State
@@ -44,11 +45,11 @@ class Keeping:
 
         On failure it runs on, and the error is raised.
         """
-        machine = self._machine()
-        if not isinstance(machine, Halting):
+        assembly = self._assembly()
+        if not isinstance(machine := assembly.machine, Halting):
             raise not_supported(self.desktop.plan, "pause")
         self.desktop.become(_S.PAUSING)
-        return await self._work("pause", lambda: self._pause(machine))
+        return await self._work("pause", lambda: self._pause(assembly, machine))
 
     @require(_S.RUNNING, _S.PAUSED)
     async def snapshot(self, name: str) -> dict[str, Any]:
@@ -116,7 +117,7 @@ class Keeping:
 
     # --- the work
 
-    async def _pause(self, machine: Halting) -> dict[str, Any]:
+    async def _pause(self, assembly: Assembly, machine: Halting) -> dict[str, Any]:
         desktop, began = self.desktop, time.monotonic()
         told: dict[str, Any] = {"frozen": not isinstance(machine, Saving)}
         try:
@@ -132,7 +133,7 @@ class Keeping:
             else:
                 await machine.halt()
         except OrielError as error:
-            await self._run_on(machine, error)
+            await self._run_on(assembly, machine, error)
             raise
         if isinstance(machine, Saving):
             desktop.assembly = None
@@ -142,9 +143,10 @@ class Keeping:
         desktop.become(_S.PAUSED, **told)
         return told
 
-    async def _run_on(self, machine: Halting, error: OrielError) -> None:
+    async def _run_on(self, assembly: Assembly, machine: Halting, error: OrielError) -> None:
         try:
             await machine.go_on()
+            assembly.runs()
         except OrielError:
             desktop = self.desktop
             desktop.assembly = None
@@ -160,12 +162,17 @@ class Keeping:
             await copy_moment(plan.paths.paused, directory, disk=plan.paths.disk_image, copy=None)
             stood = 0.0
         else:
-            machine, key = self._machine(), await plan.key()
-            if not isinstance(machine, Saving) or key is None:
+            assembly, key = self._assembly(), await plan.key()
+            if not isinstance(machine := assembly.machine, Saving) or key is None:
                 raise not_supported(plan, "take snapshots")
             await self.desktop.guest.mark_generators(deadline_s=MARK_DEADLINE_S)
+
+            async def go_on() -> None:
+                await machine.go_on()
+                assembly.runs()
+
             kept = await write_moment(
-                directory, machine, key, disk=plan.paths.disk_image, copy=True, then=machine.go_on
+                directory, machine, key, disk=plan.paths.disk_image, copy=True, then=go_on
             )
             stood = kept.seconds
         seconds = round(time.monotonic() - began, 3)
@@ -189,11 +196,11 @@ class Keeping:
             desktop.become(_S.STOPPED, reason=f"rewound to {name}")
         return {"seconds": round(time.monotonic() - began, 3)}
 
-    def _machine(self) -> Machine:
+    def _assembly(self) -> Assembly:
         assembly: Assembly | None = self.desktop.assembly
         if assembly is None:
             raise StateError(f"the desktop is {self.state}", hint="start it first (`oriel start`)")
-        return assembly.machine
+        return assembly
 
     async def _work(
         self, name: str, work: Callable[[], Coroutine[Any, Any, dict[str, Any]]]

@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,21 @@ from oriel.host.layout import DesktopPaths
 from oriel.host.records import read_json
 from oriel.host.template import TemplateKey
 from oriel.host.threads import in_thread
+from oriel.keeper.seals import check_seal, check_template, seal_of
 from oriel.machine.driver import Moment, Saving
 from oriel.model.errors import HostError, LaunchError, NoSpaceError
 from oriel.model.events import utc_now
 
-__all__ = ["Kept", "copy_moment", "discard_partial", "erase", "known", "read_moment", "write_moment"]
+__all__ = [
+    "Kept",
+    "copy_moment",
+    "discard_partial",
+    "erase",
+    "known",
+    "read_moment",
+    "read_template",
+    "write_moment",
+]
 
 VERSION = 1
 DOOMED = ".doomed"
@@ -40,6 +50,7 @@ class Kept:
     at: str
     bytes_own: int
     seconds: float  # for which the guest stood still
+    seal: dict[str, str] = field(default_factory=dict)
     version: int = VERSION
 
 
@@ -54,11 +65,13 @@ async def write_moment(
     *,
     disk: Path,
     copy: bool,
+    template: bool = False,
     then: Callable[[], Awaitable[None]] | None = None,
 ) -> Kept:
     """Halt the machine and write its moment to `directory`, which must not exist.
 
     `copy`: with a copy of `disk`; otherwise `disk` is only synced, and belongs to the moment as it is.
+    `template`: many begin there, so that all of it is sealed against damage.
     `then`, for a machine that is to go on, is called as soon as it may; else it stays halted.
     On any error nothing is left, and the machine is as `then` would leave it, or halted.
     """
@@ -76,7 +89,8 @@ async def write_moment(
             if then is not None:
                 await then()
         stood = round(time.monotonic() - began, 3)
-        return await in_thread(lambda: _finish(moment, directory, key, stood, None if copy else disk))
+        await in_thread(lambda: _sync(moment.disk if copy else disk))
+        return await in_thread(lambda: _finish(moment, directory, key, stood, template=template))
     except OSError as error:
         await in_thread(lambda: erase(partial))
         _check_space(directory.parent, None)
@@ -86,15 +100,17 @@ async def write_moment(
         raise
 
 
-def _finish(moment: Moment, directory: Path, key: TemplateKey, stood: float, disk: Path | None) -> Kept:
-    """Everything to the disk, then the manifest, then the name."""
-    _sync(disk or moment.disk)
+def _finish(moment: Moment, directory: Path, key: TemplateKey, stood: float, *, template: bool) -> Kept:
+    """The manifest once all else is on the disk, then the name."""
     own = sum(
         file.stat().st_blocks * 512
         for file in (moment.memory, moment.pages, moment.devices, moment.disk)
         if file.exists()
     )
-    kept = Kept(key=key.to_json(), name=key.name, at=utc_now(), bytes_own=own, seconds=stood)
+    kept = Kept(
+        key=key.to_json(), name=key.name, at=utc_now(), bytes_own=own, seconds=stood,
+        seal=seal_of(moment, template=template),
+    )  # fmt: skip
     with moment.manifest.open("w") as file:
         json.dump(asdict(kept), file)
         file.flush()
@@ -122,6 +138,15 @@ def read_moment(directory: Path, key: TemplateKey) -> Moment:
     for file in (moment.memory, moment.devices, *((moment.pages,) if moment.base.exists() else ())):
         if not file.exists():
             raise HostError(f"{file} is missing")
+    check_seal(moment, kept.seal)
+    return moment
+
+
+def read_template(directory: Path, key: TemplateKey) -> Moment:
+    """As `read_moment`, after all of it was read and found as it was written."""
+    moment = read_moment(directory, key)
+    kept = known(directory)
+    check_template(moment, kept.seal if kept else {})
     return moment
 
 

@@ -100,9 +100,11 @@ async def _go_on(desktop: Desktop, *, always: bool = False) -> bool:
     try:
         if isinstance(assembly.machine, Halting):
             if not always and not await assembly.machine.halted():
+                assembly.runs()
                 return True
             await assembly.machine.go_on()
         await wake(assembly, Steps(desktop.plan.journal, WAKE_DEADLINE_S))
+        assembly.runs()
     except OrielError as error:
         desktop.assembly = None
         desktop.fail(error, console=desktop.console_tail(), problems=await desktop.undo.unwind())

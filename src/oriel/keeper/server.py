@@ -193,7 +193,8 @@ class _Verbs:
         return await measure(self._desktop)
 
     async def make_template(self, call: wire.Call) -> dict[str, Any]:
-        return await self._desktop.make_template(_deadline(call.args))
+        settle_s = _number(call.args, "settle_s", 0, 0, LONGEST_DEADLINE_S)
+        return await self._desktop.make_template(_deadline(call.args), settle_s)
 
     async def delete(self, call: wire.Call) -> None:
         task = asyncio.current_task()

@@ -122,7 +122,8 @@ async def build_template(request: Request, wanted: TemplateWish) -> Response:
     """Boot once and keep the moment: lines of JSON, `{phase, message, done?, template?, error?}`."""
     parts = parts_of(request)
     spec = await parts.admission.shape(wanted.model_dump(exclude_none=True))
-    return StreamingResponse(ndjson(parts.fleet.build_template(spec)), media_type="application/x-ndjson")
+    lines = parts.fleet.build_template(spec, settle_s=parts.settings.template_settle_s)
+    return StreamingResponse(ndjson(lines), media_type="application/x-ndjson")
 
 
 @router.delete("/templates/{template_id}", status_code=204, dependencies=ADMIN)

@@ -19,7 +19,6 @@ from oriel.host.cgroups import Cgroup
 from oriel.host.disk import make_disk
 from oriel.host.namespaces import NetnsSockets
 from oriel.host.probes import cpu_model
-from oriel.host.process import run
 from oriel.host.slots import process_uid
 from oriel.host.threads import in_thread
 from oriel.machine.driver import Exit, MachineSpec, Moment
@@ -149,9 +148,9 @@ class QemuDriver:
         return machine
 
     async def engine(self, spec: MachineSpec) -> str:
-        version = (await run([QEMU, "--version"])).stdout.decode().partition("\n")[0]
-        host = await in_thread(cpu_model)
-        return f"{version}; {' '.join(board_argv(_board(spec, self._accelerator)))}; {host}"
+        board = " ".join(board_argv(_board(spec, self._accelerator)))
+        program, host = await in_thread(_program), await in_thread(cpu_model)
+        return f"{program}; {self._accelerator.name} {board}; {host}"
 
     async def restore(self, spec: MachineSpec, moment: Moment) -> QemuMachine:
         try:
@@ -258,6 +257,15 @@ def _open_files(spec: MachineSpec, tap: int) -> Iterator[Descriptors]:
             monitor=stack.enter_context(monitor.listen(_socket(spec))).fileno(),
             base=opened(_base(spec), os.O_RDONLY) if _base(spec).exists() else None,
         )
+
+
+def _program() -> str:
+    """Which QEMU this is. Its version could only be asked of a process, once more for every start."""
+    path = shutil.which(QEMU)
+    if path is None:
+        raise HostError(f"{QEMU} is not installed", hint="`oriel doctor` lists the packages this host lacks")
+    file = Path(path).resolve().stat()
+    return f"{QEMU} of {file.st_size} bytes, made {int(file.st_mtime)}"
 
 
 def kvm_groups() -> list[int]:
