@@ -67,7 +67,7 @@ def test_limits_are_the_desktops_and_for_qemu_its_own_needs_on_top() -> None:
     limits = container.limits(SPEC)
     assert (limits.memory_mib, limits.cpus) == (2048, 2)
     limits = qemu.limits(SPEC, qemu.TCG)
-    assert (limits.memory_mib, limits.cpus) == (2048 + 512, 3)
+    assert (limits.memory_mib, limits.cpus) == (2048 + 256 + 128, 3)
 
 
 def test_the_board_has_no_default_device_and_its_own_memory_object() -> None:
@@ -84,7 +84,7 @@ def test_the_board_has_no_default_device_and_its_own_memory_object() -> None:
 
 
 @pytest.mark.parametrize(
-    ("accelerator", "option"), [(qemu.KVM, "kvm"), (qemu.TCG, "tcg,thread=multi,tb-size=256")]
+    ("accelerator", "option"), [(qemu.KVM, "kvm"), (qemu.TCG, "tcg,thread=multi,tb-size=128")]
 )
 def test_the_accelerator_is_named_and_has_no_fallback(accelerator: qemu.Accelerator, option: str) -> None:
     argv = qemu.qemu_argv(replace(BOARD, accelerator=accelerator), FILES)
