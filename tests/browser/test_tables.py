@@ -90,12 +90,20 @@ def test_snapshots_are_listed_with_their_sizes_and_deleted(oriel: Oriel, open_pa
     page = open_page("/snapshots")
     expect(page.get_by_role("row").filter(has_text="one")).to_contain_text("kept")
     expect(page.get_by_text("Together 2 B on the disk.")).to_be_visible()
+    expect(page.get_by_text("may grow to 8 GiB together.")).to_be_visible()
     page.get_by_role("button", name="Delete one").click()
     page.get_by_role("button", name="Delete for good").click()
     expect(page.get_by_role("row").filter(has_text="one")).to_have_count(0)
     assert oriel.host.machine("kept").snapshots == ["two"]
     page.goto(f"{oriel.url}/templates")
     expect(page.get_by_role("heading", name="Waiting ready")).to_be_visible()
+
+
+def test_beside_snapshots_stands_what_is_left_of_the_quota(oriel: Oriel, open_page: OpenPage) -> None:
+    oriel.ask("POST", "/users", {"name": "noa", "role": "user", "quota": {"disk_gib": 40}})
+    token = oriel.ask("POST", "/tokens", {"user": "noa", "name": "browser"})["token"]
+    page = open_page("/snapshots", token=token)
+    expect(page.get_by_text("may grow to 0 GiB together, of the 40 GiB that you may have.")).to_be_visible()
 
 
 def test_a_viewer_looks_and_changes_nothing(oriel: Oriel, open_page: OpenPage) -> None:

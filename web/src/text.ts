@@ -434,6 +434,10 @@ export const text = {
       taken: "Taken",
       size: "Size",
       total: (size: string) => `Together ${size} on the disk.`,
+      disks: (gib: number, most: number | null) =>
+        most === null
+          ? `The disks of your desktops may grow to ${gib} GiB together.`
+          : `The disks of your desktops may grow to ${gib} GiB together, of the ${most} GiB that you may have.`,
     },
     tokens: {
       help: "Each program and person gets a token of their own, so that one can be taken back alone.",

@@ -1,6 +1,8 @@
+import { useEffect, useState } from "preact/hooks";
 import { moment, size } from "../amount";
 import { part } from "../api/client";
-import { mayControl } from "../session";
+import type { Quota } from "../api/types";
+import { client, mayControl } from "../session";
 import { text } from "../text";
 import { type Column, DataTable, RemoveButton, useRows } from "./table";
 
@@ -41,6 +43,20 @@ export function Snapshots() {
         {...(mayControl() ? { actions: remove } : {})}
       />
       {total > 0 && <p class="table-note">{words.total(size(total))}</p>}
+      <DiskQuota />
     </>
   );
+}
+
+/** What the disks of one's desktops may grow to, beside what was kept of them. */
+function DiskQuota() {
+  const [quota, setQuota] = useState<Quota | null>(null);
+  useEffect(() => {
+    client.get<{ quota: Quota }>("/session").then(
+      (session) => setQuota(session.quota),
+      () => setQuota(null),
+    );
+  }, []);
+  if (!quota) return null;
+  return <p class="table-note">{words.disks(quota.usage.disk_gib, quota.limits.disk_gib)}</p>;
 }
