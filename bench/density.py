@@ -1,6 +1,6 @@
 """Many idle desktops alive together: what each takes of the host, where it goes, and whether each answers.
 
-    .venv/bin/python -m bench.density [--json] [--runtime qemu] [--count 20] [--seconds 60]
+    .venv/bin/python -m bench.density [--json] [--runtime qemu] [--count 20] [--seconds 60] [--settle 150]
 
 The rival is one desktop of the same kind that was booted instead of begun at the template, measured in the
 same run and in the same way. Memory is PSS: a page that n processes share counts 1/n for each. The desktops
@@ -20,6 +20,7 @@ from typing import Any
 
 from bench.report import percentiles, publish
 from bench.server import serving
+from bench.template import RIVAL_DISK_GIB, need_template
 from oriel.client import AsyncOriel, Oriel
 from oriel.client.sync.desktop import Desktop
 from oriel.client.viewer import open_viewer
@@ -131,16 +132,16 @@ def machine_of(desktop: Desktop, runtime: str) -> int | None:
 
 
 def measure(client: Oriel, options: argparse.Namespace) -> dict[str, Any]:
-    for template in client.templates.list():
-        client.templates.delete(template["id"])  # or the rival would begin there
-    rival = client.desktops.create(f"bench-{secrets.token_hex(3)}", runtime=options.runtime, proxy="none")
+    rival = client.desktops.create(
+        f"bench-{secrets.token_hex(3)}", runtime=options.runtime, proxy="none", disk_gib=RIVAL_DISK_GIB
+    )
     _wait("the rival settles", SETTLE_S)
     watched = Watched(rival, machine_of(rival, options.runtime))
     _wait("the rival is watched", options.seconds)
     booted = watched.ended()
     rival.delete()
     if options.runtime != "container":
-        client.templates.build(runtime=options.runtime, on_progress=_say)
+        need_template(client, options.runtime)
     desktops, created = [], []
     try:
         for number in range(options.count):
@@ -197,8 +198,9 @@ def main() -> None:
     parser.add_argument("--runtime", choices=["container", "qemu"], default="qemu")
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=60, help="for which processor time is counted")
+    parser.add_argument("--settle", type=float, default=150, help="seconds a template is left alone first")
     options = parser.parse_args()
-    with serving() as client:
+    with serving(template_settle_s=str(options.settle)) as client:
         ours = measure(client, options)
     booted = ours["booted"]
     document = {

@@ -26,6 +26,7 @@ from typing import Any
 
 from bench.report import percentiles, publish
 from bench.server import serving_home
+from bench.template import need_template
 from oriel.client import Oriel
 from oriel.client.sync.desktop import Desktop
 from oriel.host.cgroups import Cgroup
@@ -223,10 +224,6 @@ def run(client: Oriel, home: Home, runtime: str, *, cycles: int, kills: int, see
     }  # fmt: skip
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.soak", description=__doc__)
     parser.add_argument("--json", action="store_true", help="the default: one JSON document on stdout")
@@ -238,7 +235,7 @@ def main() -> None:
     seed = options.seed if options.seed is not None else secrets.randbits(32)
     with serving_home() as (client, directory):
         if options.runtime != "container":
-            client.templates.build(runtime=options.runtime, on_progress=_say)
+            need_template(client, options.runtime)
         figures = run(
             client, Home(Path(directory)), options.runtime,
             cycles=options.cycles, kills=options.kills, seed=seed,
