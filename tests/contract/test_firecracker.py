@@ -6,7 +6,6 @@ What the keeper makes of it (pause, fork, rewind) is tested where the keeper is;
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import shutil
 import signal
@@ -21,7 +20,7 @@ import pytest
 from oriel.host import mounts, slots
 from oriel.host.namespaces import NetnsSockets
 from oriel.host.occupants import occupants
-from oriel.machine.driver import Counting, Halting, Moment, Restoring, Saving
+from oriel.machine.driver import Counting, Halting, Machine, Moment, Restoring, Saving
 from oriel.machine.firecracker.calls import Call
 from oriel.machine.firecracker.client import ask
 from oriel.machine.firecracker.command import SOCKET
@@ -31,6 +30,7 @@ from oriel.model.errors import LaunchError, NoSpaceError
 from oriel.model.spec import Rates
 from tests.contract.machines import Place, make_place
 from tests.contract.test_boot import Guest, booted
+from tests.fakes.firecracker import GENERATION
 
 MARK = "echo before > /dev/shm/mark && cat /proc/sys/kernel/random/boot_id"
 
@@ -68,9 +68,10 @@ async def beside(place: Place, directory: Path) -> AsyncIterator[Place]:
         slots.release(directory, other.spec.desktop_id)
 
 
-def digest(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+def unchanged(moment: Moment) -> tuple[bytes, int, int]:
+    """What is the same as long as nobody has written to the moment's files."""
+    status = moment.memory.stat()
+    return moment.devices.read_bytes(), status.st_mtime_ns, status.st_blocks
 
 
 def moment_in(place: Place, name: str) -> Moment:
@@ -98,7 +99,7 @@ def test_it_halts_is_kept_and_restored_twice_at_once(api: Place) -> None:
             assert await machine.halted()
             await machine.go_on()
             assert not await machine.halted()
-            before = [digest(file) for file in (moment.memory, moment.devices)]
+            before = unchanged(moment)
 
             home = api.spec.disk.parent.parent
             async with beside(api, home) as one, beside(api, home) as two:
@@ -112,10 +113,94 @@ def test_it_halts_is_kept_and_restored_twice_at_once(api: Place) -> None:
                     await clone.go_on()
                     assert not await clone.halted()
                     await clone.kill()
-            assert [digest(file) for file in (moment.memory, moment.devices)] == before
+            assert unchanged(moment) == before
             await machine.kill()
 
     asyncio.run(scenario())
+
+
+def test_of_a_restored_machine_only_its_own_pages_are_kept_and_no_chain_grows(api: Place) -> None:
+    """Written into its memory as a guest would; kept by an adopted machine, as after a keeper's death."""
+
+    async def scenario() -> None:
+        driver = api.driver
+        assert isinstance(driver, Restoring)
+        async with api.linked():
+            await driver.prepare_disk(api.spec)
+            machine = await driver.start(api.spec)
+            assert isinstance(machine, Saving)
+            await machine.halt()
+            moment = moment_in(api, "first")
+            await machine.save(moment)
+            await machine.kill()
+            whole = moment.memory.stat().st_ino
+            for turn, place in enumerate((64 << 20, 700 << 20, (64 << 20) + 4096), start=2):
+                restored = await driver.restore(api.spec, moment)
+                for earlier in (64 << 20, 700 << 20)[: turn - 2]:
+                    assert poked(restored, earlier) == b"own %d" % earlier
+                poke(restored, place, b"own %d" % place)
+                adopted = await driver.adopt(api.spec, restored.record)
+                assert isinstance(adopted, Saving)
+                last, moment = moment, moment_in(api, f"turn-{turn}")
+                await adopted.save(moment)
+                assert moment.base.stat().st_ino == whole
+                assert moment.memory.stat().st_blocks * 512 < 32 << 20
+                await restored.kill()
+                shutil.rmtree(last.directory)
+            moment.pages.write_bytes(b"torn")
+            with pytest.raises(LaunchError, match=r"cannot go on from .* is damaged"):
+                await driver.restore(api.spec, moment)
+            assert api.left() == []
+
+    asyncio.run(scenario())
+
+
+def test_what_is_written_while_loading_stays(fake: Place) -> None:
+    """The generation's number, by which a guest's kernel learns that it is another one."""
+
+    async def scenario() -> None:
+        driver = fake.driver
+        assert isinstance(driver, Restoring)
+        numbers = set()
+        async with fake.linked():
+            await driver.prepare_disk(fake.spec)
+            machine = await driver.start(fake.spec)
+            assert isinstance(machine, Saving)
+            await machine.halt()
+            moment = moment_in(fake, "first")
+            await machine.save(moment)
+            await machine.kill()
+            for turn in range(3):
+                machine = await driver.restore(fake.spec, moment)
+                numbers.add(poked(machine, GENERATION)[:8])
+                if turn:
+                    assert poked(machine, GENERATION + 8) == b"beside"
+                poke(machine, GENERATION + 8, b"beside")
+                moment = moment_in(fake, f"turn-{turn}")
+                assert isinstance(machine, Saving)
+                await machine.save(moment)
+                await machine.kill()
+        assert len(numbers) == 3
+
+    asyncio.run(scenario())
+
+
+def poke(machine: Machine, offset: int, data: bytes) -> None:
+    """Into the memory of its guest."""
+    with Path(f"/proc/{machine.record['pid']}/mem").open("r+b", buffering=0) as memory:
+        os.pwrite(memory.fileno(), data, _address(machine, offset))
+
+
+def poked(machine: Machine, offset: int) -> bytes:
+    with Path(f"/proc/{machine.record['pid']}/mem").open("rb", buffering=0) as memory:
+        return os.pread(memory.fileno(), 64, _address(machine, offset)).partition(b"\0")[0]
+
+
+def _address(machine: Machine, offset: int) -> int:
+    (found,) = [
+        address + offset - at for address, at, size in machine.record["memory"] if at <= offset < at + size
+    ]
+    return int(found)
 
 
 def test_a_damaged_moment_or_one_of_another_version_is_refused_and_leaves_nothing(api: Place) -> None:

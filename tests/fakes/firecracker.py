@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import json
+import mmap
 import os
 import stat
 import struct
@@ -25,6 +26,8 @@ from tests.fakes.firecracker_schema import CONFIGURED, FRESH, PAUSED, RUNNING, R
 
 VERSION = "1.16.1"
 TUNSETIFF, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x400454CA, 0x2, 0x1000, 0x4000  # <linux/if_tun.h>
+MEMORY = b"fake memory"
+GENERATION = 0x5000  # where the generation's number is in it
 DEVICES_MAGIC = "fake firecracker"
 
 
@@ -70,6 +73,7 @@ class Machine:
         self.ends = False
         self._metrics = metrics
         self._tap: int | None = None
+        self._memory: mmap.mmap | None = None  # once restored
 
     def answer(self, method: str, path: str, body: Any) -> Any:
         """What a good request is answered with; Refusal for another."""
@@ -138,18 +142,28 @@ class Machine:
         print("fake guest: up", flush=True)
 
     def _save(self, body: dict[str, Any]) -> None:
-        _inside(body["mem_file_path"]).write_bytes(b"fake memory")
+        with _inside(body["mem_file_path"]).open("wb") as file:
+            file.write(MEMORY)
+            file.truncate(self.config["/machine-config"]["mem_size_mib"] << 20)
         told = {"magic": DEVICES_MAGIC, "version": VERSION, "config": self.config}
         _inside(body["snapshot_path"]).write_text(json.dumps(told))
 
     def _load(self, body: dict[str, Any]) -> None:
         """A failure ends the process, as the real one's does."""
-        memory = _inside(body["mem_backend"]["backend_path"]).read_bytes()
+        with _inside(body["mem_backend"]["backend_path"]).open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            self._memory = mmap.mmap(
+                file.fileno(), size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE
+            )
         try:
             told = json.loads(_inside(body["snapshot_path"]).read_text())
             assert told["magic"] == DEVICES_MAGIC
             assert told["version"] == VERSION
-            assert memory == b"fake memory"
+            assert self._memory[: len(MEMORY)] == MEMORY
+            assert size == told["config"]["/machine-config"]["mem_size_mib"] << 20
+            self._memory[GENERATION : GENERATION + 8] = os.urandom(
+                8
+            )  # as the real one: for the guest to find
         except (ValueError, KeyError, AssertionError) as error:
             self.ends = True
             raise Refusal(f"Load snapshot error: Failed to restore from snapshot: {error!r}") from error

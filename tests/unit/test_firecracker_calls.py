@@ -35,7 +35,7 @@ def test_every_request_is_one_of_the_published_schema_in_a_state_that_takes_it()
         checked(call.method, call.path, call.body, FRESH if number == 0 else CONFIGURED)
     checks: list[tuple[Call, str]] = [
         (calls.load(), FRESH), (calls.halt(), RUNNING), (calls.proceed(), PAUSED),
-        (calls.save(booted=True), PAUSED), (calls.save(booted=False), PAUSED), (calls.instance(), PAUSED),
+        (calls.save(), PAUSED), (calls.instance(), PAUSED),
         (calls.flush_metrics(), RUNNING), (calls.control_alt_delete(), RUNNING),
     ]  # fmt: skip
     for call, state in checks:
@@ -119,13 +119,6 @@ def test_the_kernel_ends_the_machine_by_the_keyboard_and_is_loud_only_when_asked
     assert kernel_command_line() == "console=ttyS0 panic=-1 reboot=k net.ifnames=0 quiet"
     assert kernel_command_line("oriel.probe=1", loud=True).endswith("net.ifnames=0 oriel.probe=1")
     assert "nomodule" not in kernel_command_line()
-
-
-def test_only_a_booted_machines_memory_is_written_with_holes() -> None:
-    for booted, kind in ((True, "Diff"), (False, "Full")):
-        found = calls.save(booted=booted).body
-        assert found is not None
-        assert found["snapshot_type"] == kind
 
 
 def test_a_restored_machine_stands_still_and_its_clock_is_not_moved() -> None:

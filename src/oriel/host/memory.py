@@ -66,11 +66,15 @@ class Runs:
 
 @dataclass(frozen=True)
 class Region:
-    """`size` bytes at `address` of the process `pid`; both are multiples of PAGE."""
+    """`size` bytes at `address` of the process `pid`, which are those from `at` on in a file of saved memory.
+
+    All are multiples of PAGE; pages are counted as in the file.
+    """
 
     pid: int
     address: int
     size: int
+    at: int = 0
 
     def own(self) -> Runs:
         """The pages that only this process has: not those it still shares with a file it has mapped."""
@@ -78,10 +82,12 @@ class Region:
             pagemap.seek(self.address // PAGE * ENTRY)
             entries = b"".join(_read_exactly(pagemap.fileno(), self.size // PAGE * ENTRY))
         flags = entries[ENTRY - 1 :: ENTRY].translate(_OWN)
-        return Runs([(found.start(), len(found.group())) for found in _ONES.finditer(flags)])
+        first = self.at // PAGE
+        return Runs([(first + found.start(), len(found.group())) for found in _ONES.finditer(flags)])
 
     def save(self, runs: Runs, target: int, *, skip_zero: bool) -> Runs:
         """Write the pages of `runs` to the open file `target`, each at its own offset; what was written.
+        The file reaches to the region's end then.
 
         `skip_zero`: pages of nothing but zeros are left out, as holes.
         """
@@ -90,12 +96,12 @@ class Region:
         with Path(f"/proc/{self.pid}/mem").open("rb", buffering=0) as memory:
             for offset, length in _chunks(runs):
                 view = memoryview(buffer)[:length]
-                if os.preadv(memory.fileno(), [view], self.address + offset) != length:
+                if os.preadv(memory.fileno(), [view], self.address + offset - self.at) != length:
                     raise HostError(f"the memory of process {self.pid} cannot be read")
                 for start, end in _filled(view) if skip_zero else [(0, length)]:
                     os.pwrite(target, view[start:end], offset + start)
                     kept.add((offset + start) // PAGE, (end - start) // PAGE)
-        os.ftruncate(target, self.size)
+        os.ftruncate(target, max(self.at + self.size, os.fstat(target).st_size))
         return kept
 
     def load(self, runs: Runs, source: int) -> None:
@@ -104,9 +110,10 @@ class Region:
         with Path(f"/proc/{self.pid}/mem").open("r+b", buffering=0) as memory:
             for offset, length in _chunks(runs):
                 view = memoryview(buffer)[:length]
-                if offset + length > self.size or os.preadv(source, [view], offset) != length:
+                beyond = offset + length > self.at + self.size
+                if beyond or os.preadv(source, [view], offset) != length:
                     raise HostError("a file of saved memory is shorter than its list of pages says")
-                if os.pwritev(memory.fileno(), [view], self.address + offset) != length:
+                if os.pwritev(memory.fileno(), [view], self.address + offset - self.at) != length:
                     raise HostError(f"the memory of process {self.pid} cannot be written")
 
     def map_privately(self, fd: int) -> None:

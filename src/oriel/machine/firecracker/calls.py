@@ -82,7 +82,9 @@ def load() -> Call:
     `clock_realtime` would move the monotonic clock too: every timer of the guest would end at once.
     """
     backend = {"backend_type": "File", "backend_path": MEMORY}
-    body = {"snapshot_path": DEVICES, "mem_backend": backend, "resume_vm": False}
+    body = {
+        "snapshot_path": DEVICES, "mem_backend": backend, "resume_vm": False, "track_dirty_pages": True,
+    }  # fmt: skip
     return Call("PUT", "/snapshot/load", body)
 
 
@@ -93,11 +95,10 @@ def limit(rates: Rates) -> list[Call]:
     return [Call("PATCH", "/drives/disk", disk), Call("PATCH", "/network-interfaces/link", link)]
 
 
-def save(*, booted: bool) -> Call:
-    """Write a machine that stands still. One that was booted writes only memory it ever touched, with holes
-    between; of one that was restored that would not be whole."""
-    kind = "Diff" if booted else "Full"
-    body = {"snapshot_type": kind, "snapshot_path": NEW_DEVICES, "mem_file_path": NEW_MEMORY}
+def save() -> Call:
+    """Write a machine that stands still. One that was booted writes all memory it ever touched, with holes
+    between; one that was restored only what it tracked, and is kept by memory.py instead."""
+    body = {"snapshot_type": "Diff", "snapshot_path": NEW_DEVICES, "mem_file_path": NEW_MEMORY}
     return Call("PUT", "/snapshot/create", body)
 
 

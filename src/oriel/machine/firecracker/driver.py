@@ -25,11 +25,12 @@ from oriel.machine.firecracker.command import METRICS, SOCKET, jailer_argv, kern
 from oriel.machine.firecracker.ending import explained
 from oriel.machine.firecracker.jail import Jail, files_of
 from oriel.machine.firecracker.machine import API_DEADLINE_S, LOAD_DEADLINE_S, FirecrackerMachine
+from oriel.machine.firecracker.memory import Block, blocks_in, fill, mapped
 from oriel.machine.firecracker.metrics import Metrics
 from oriel.machine.firecracker.release import Release
 from oriel.machine.launch import console_of, launch
 from oriel.machine.tracked import TrackedProcess
-from oriel.model.errors import HostError, NoSpaceError, UnavailableError
+from oriel.model.errors import HostError, LaunchError, NoSpaceError, UnavailableError
 from oriel.model.spec import Runtime
 
 __all__ = ["FirecrackerDriver", "jail_of"]
@@ -55,7 +56,7 @@ class FirecrackerDriver:
 
     async def start(self, spec: MachineSpec) -> FirecrackerMachine:
         append = kernel_command_line()
-        return await self._run(spec, files_of(spec), calls.boot(spec, append), booted=True)
+        return await self._run(spec, files_of(spec), calls.boot(spec, append))
 
     async def engine(self, spec: MachineSpec) -> str:  # noqa: ARG002 - the same for every specification
         """Firecracker promises a restore only on the same version, processor and host kernel."""
@@ -64,9 +65,9 @@ class FirecrackerDriver:
 
     async def restore(self, spec: MachineSpec, moment: Moment) -> FirecrackerMachine:
         files = {calls.ROOT: spec.image.root, calls.DISK: spec.disk}
-        files |= {calls.MEMORY: moment.memory, calls.DEVICES: moment.devices}
+        files |= {calls.MEMORY: _whole(moment), calls.DEVICES: moment.devices}
         asked = [calls.load(), *(calls.limit(spec.rates) if spec.rates else ())]
-        return await self._run(spec, files, asked, booted=False)
+        return await self._run(spec, files, asked, moment)
 
     async def adopt(self, spec: MachineSpec, record: Mapping[str, Any]) -> FirecrackerMachine | None:
         identity = TrackedProcess.identity_in(record)
@@ -84,8 +85,9 @@ class FirecrackerDriver:
         tracked = TrackedProcess(
             identity, explain=lambda code: explained(code, metrics.totals.faults), at_end=at_end
         )
-        booted = record.get("booted") is True
-        return FirecrackerMachine(tracked, Cgroup(spec.desktop_id), jail, metrics, booted=booted)
+        return FirecrackerMachine(
+            tracked, Cgroup(spec.desktop_id), jail, metrics, base=_base(spec), memory=blocks_in(record)
+        )
 
     async def release(self, spec: MachineSpec) -> None:
         await Cgroup(spec.desktop_id).remove()
@@ -96,17 +98,21 @@ class FirecrackerDriver:
             os.chown(spec.disk, 0, 0)
 
     async def _run(
-        self, spec: MachineSpec, files: Mapping[str, Path], asked: Sequence[Call], *, booted: bool
+        self,
+        spec: MachineSpec,
+        files: Mapping[str, Path],
+        asked: Sequence[Call],
+        moment: Moment | None = None,
     ) -> FirecrackerMachine:
-        """A machine over `files`, once it has done what is `asked` of it."""
+        """A machine over `files`, once it has done what is `asked` of it. `moment`: it stands as that one."""
         await self.release(spec)
         try:
             release = await self._release()
-            await in_thread(lambda: _make(spec, release))
+            await in_thread(lambda: _make(spec, release, moment))
             inside = await DedicatedThread.open(f"mounts {spec.desktop_id}", enter_private_mounts)
             try:
                 await inside.call(lambda: jail_of(spec).show(files))
-                return await _launch(spec, _argv(spec, release), inside, asked, booted=booted)
+                return await _launch(spec, _argv(spec, release), inside, asked, moment)
             finally:
                 await in_thread(inside.close)
         except BaseException:
@@ -118,11 +124,23 @@ def jail_of(spec: MachineSpec) -> Jail:
     return Jail(spec.directory / "jail", spec.desktop_id)
 
 
-def _make(spec: MachineSpec, release: Release) -> None:
+def _base(spec: MachineSpec) -> Path:
+    """A link to the memory that a restored machine has mapped."""
+    return spec.directory / "base"
+
+
+def _whole(moment: Moment) -> Path:
+    """The whole memory that is to be mapped; what a moment has beside a base is filled in."""
+    return moment.base if moment.base.exists() else moment.memory
+
+
+def _make(spec: MachineSpec, release: Release, moment: Moment | None) -> None:
     """Control group and jail, and the disk in the hands of the slot's uid. Raises HostError, NoSpaceError."""
     uid = process_uid(spec.slot)
     try:
         jail_of(spec).make(uid)
+        if moment is not None:
+            _link_base(moment, _base(spec))
         _check_room(spec, release)
         os.chown(spec.disk, uid, uid)
     except OSError as error:
@@ -130,6 +148,13 @@ def _make(spec: MachineSpec, release: Release) -> None:
             raise _no_room(spec, "it has no room for another file") from error
         raise HostError(f"the jail of {spec.desktop_id} cannot be made: {error}") from error
     Cgroup(spec.desktop_id).create(limits(spec))
+
+
+def _link_base(moment: Moment, base: Path) -> None:
+    whole = _whole(moment)
+    if not whole.exists():
+        raise HostError(f"{whole} is missing", hint="the moment is damaged: start from the disk")
+    os.link(whole, base)
 
 
 def _check_room(spec: MachineSpec, release: Release) -> None:
@@ -159,7 +184,11 @@ def _argv(spec: MachineSpec, release: Release) -> list[str | Path]:
 
 
 async def _launch(
-    spec: MachineSpec, argv: list[str | Path], inside: DedicatedThread, asked: Sequence[Call], *, booted: bool
+    spec: MachineSpec,
+    argv: list[str | Path],
+    inside: DedicatedThread,
+    asked: Sequence[Call],
+    moment: Moment | None,
 ) -> FirecrackerMachine:
     jail, cgroup = jail_of(spec), Cgroup(spec.desktop_id)
     metrics = Metrics(jail.metrics)
@@ -185,7 +214,29 @@ async def _launch(
     except BaseException:
         metrics.close()
         raise
-    return FirecrackerMachine(tracked, cgroup, jail, metrics, booted=booted)
+    memory: list[Block] = []
+    if moment is not None:
+        try:
+            memory = await in_thread(lambda: _become(tracked.identity.pid, _base(spec), moment))
+        except BaseException:
+            await cgroup.kill()
+            await tracked.wait()
+            raise
+    return FirecrackerMachine(tracked, cgroup, jail, metrics, base=_base(spec), memory=memory)
+
+
+def _become(pid: int, base: Path, moment: Moment) -> list[Block]:
+    """A machine that was just loaded stands as the moment's; where its memory is. Raises LaunchError."""
+    try:
+        memory = mapped(pid, base)
+        if moment.base.exists():
+            fill(pid, memory, moment)
+    except (HostError, OSError) as error:
+        raise LaunchError(
+            f"the machine cannot go on from {moment.directory}: {error}",
+            hint="it is damaged: start from the disk",
+        ) from error
+    return memory
 
 
 async def _listening(jail: Jail) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import os
 import shutil
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from oriel.machine.firecracker.calls import Call
 from oriel.machine.firecracker.client import ask
 from oriel.machine.firecracker.command import SOCKET
 from oriel.machine.firecracker.jail import Jail
+from oriel.machine.firecracker.memory import Block, save_own
 from oriel.machine.firecracker.metrics import Metrics
 from oriel.machine.tracked import TrackedProcess
 from oriel.model.errors import NoSpaceError, OrielError, UnavailableError
@@ -35,22 +35,24 @@ READABLE = 0o444  # by the uid of any desktop that is restored from it; its dire
 
 
 class FirecrackerMachine:
-    """A microVM. `booted`: its memory began empty, and not as that of a moment."""
+    """A microVM. `memory`: where it has mapped `base`, the memory of the moment it began at, if it did."""
 
     isolation = Isolation.VM
 
     def __init__(
-        self, tracked: TrackedProcess, cgroup: Cgroup, jail: Jail, metrics: Metrics, *, booted: bool
-    ) -> None:
+        self, tracked: TrackedProcess, cgroup: Cgroup, jail: Jail, metrics: Metrics, *, base: Path,
+        memory: Sequence[Block] = (),
+    ) -> None:  # fmt: skip
         self._tracked = tracked
         self._cgroup = cgroup
         self._jail = jail
         self._metrics = metrics
-        self._booted = booted
+        self._base = base
+        self._memory = memory
 
     @property
     def record(self) -> Mapping[str, Any]:
-        return self._tracked.record | {"booted": self._booted}
+        return self._tracked.record | {"memory": [list(block) for block in self._memory]}
 
     async def wait(self) -> Exit:
         return await self._tracked.wait()
@@ -78,16 +80,20 @@ class FirecrackerMachine:
         return bool((await self._ask(calls.instance()))["state"] == "Paused")
 
     async def save(self, moment: Moment) -> None:
-        made = {calls.NEW_MEMORY: moment.memory, calls.NEW_DEVICES: moment.devices}
+        new_memory, new_devices = map(self._jail.path, (calls.NEW_MEMORY, calls.NEW_DEVICES))
         try:
-            await self._ask(calls.save(booted=self._booted), deadline_s=SAVE_DEADLINE_S)
-            for inside, kept in made.items():
-                await in_thread(functools.partial(_keep, self._jail.path(inside), kept))
+            await self._ask(calls.save(), deadline_s=SAVE_DEADLINE_S)
+            await in_thread(lambda: _keep(new_devices, moment.devices))
+            if self._memory:
+                os.link(self._base, moment.base)
+                await in_thread(lambda: save_own(self._tracked.identity.pid, self._memory, moment))
+            else:
+                await in_thread(lambda: _keep(new_memory, moment.memory))
         except OSError as error:
             raise NoSpaceError(f"the moment cannot be kept: {error.strerror}") from error
         finally:
-            for inside in made:
-                self._jail.path(inside).unlink(missing_ok=True)
+            for file in (new_memory, new_devices):
+                file.unlink(missing_ok=True)
 
     @property
     def counted(self) -> Mapping[str, int]:
