@@ -140,17 +140,20 @@ def test_exec_is_its_user_with_its_tools(desktop: Life) -> None:
 
 
 def test_memory_that_is_freed_in_it_is_given_back(server: Server, desktop: Life) -> None:
-    """The balloon's free-page reporting: filled with 256 MiB, emptied, and smaller without being asked."""
+    """The balloon's free-page reporting: filled with 256 MiB, emptied, and smaller without being asked. Only
+    whole blocks of 2 MiB come back, and what is free is used again meanwhile: half of it is enough."""
     desktop.sh("head -c 256M /dev/zero > /dev/shm/fill; rm -f /dev/shm/none")
     full = memory_mib(server, desktop)
     desktop.sh("rm /dev/shm/fill")
     began = time.monotonic()
-    while (now := memory_mib(server, desktop)) > full - 200:
+    while (now := memory_mib(server, desktop)) > full - 128:
         assert time.monotonic() < began + 600, f"{now} of {full} MiB are still taken"
-    tell("256 MiB freed in it until the host has 200 of them", time.monotonic() - began)
+        time.sleep(2)
+    print(f"life: its machine takes {now} MiB of the host, after {full} MiB")
+    tell("256 MiB freed in it until the host has 128 of them", time.monotonic() - began)
     counted = json.loads(server.get(f"desktops/{desktop.id}/usage"))["vmm"]
     print(f"life: its counters: {counted}")
-    assert counted["balloon.free_page_report_freed"] >= 200 << 20
+    assert counted["balloon.free_page_report_freed"] >= 128 << 20
     assert counted["block.read_bytes"] > 1 << 20
     assert f'oriel_vmm_block_write_bytes_total{{desktop="{desktop.id}"}}' in metrics(server)
 

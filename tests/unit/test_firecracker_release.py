@@ -36,6 +36,71 @@ def elf(machine: int, rest: bytes = b"") -> bytes:
     return b"\x7fELF" + bytes(14) + struct.pack("<H", machine) + bytes(44) + rest
 
 
+def program(said: str) -> bytes:
+    """A whole program for this processor that says `said`, whatever it is asked: write(2), exit(2)."""
+    text = said.encode() + b"\n"
+    code = (
+        b"\xb8\x01\x00\x00\x00\xbf\x01\x00\x00\x00\x48\x8d\x35\x10\x00\x00\x00\xba"
+        + struct.pack("<I", len(text))
+        + b"\x0f\x05\xb8\x3c\x00\x00\x00\x31\xff\x0f\x05" + text
+    )  # fmt: skip
+    base, head, size = 0x400000, 64 + 56, 64 + 56 + len(code)
+    header = b"\x7fELF\x02\x01\x01".ljust(16, b"\0")
+    header += struct.pack("<HHIQQQIHHHHHH", 2, AMD, 1, base + head, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    return header + struct.pack("<IIQQQQQQ", 1, 5, 0, base, base, size, size, 0x1000) + code
+
+
+def pair(directory: Path, firecracker: str, jailer: str) -> tuple[Path, Path]:
+    """Programs that tell these versions."""
+    made = directory / "firecracker", directory / "jailer"
+    for path, said in zip(made, (firecracker, jailer), strict=True):
+        path.write_bytes(program(said))
+        path.chmod(0o755)
+    return made
+
+
+def test_programs_that_fit_are_taken_with_their_version(tmp_path: Path) -> None:
+    found = asyncio.run(examined(*pair(tmp_path, "Firecracker v1.16.1", "Jailer v1.16.1")))
+    assert found.version == "1.16.1"
+
+
+@pytest.mark.parametrize(
+    ("firecracker", "jailer", "why"),
+    [
+        ("Firecracker v1.16.1", "Jailer v1.15.1", "is version 1.16.1, .*jailer is 1.15.1"),
+        ("Firecracker v1.14.2", "Jailer v1.14.2", "1.14.2 is too old: 1.15.1 closed CVE-2026-5747"),
+        ("Firecracker v1.16.0", "Jailer v1.16.0", "1.16.0 is known to be bad"),
+        ("Firecracker v2.1.0", "Jailer v2.1.0", "2.1.0 is not known here"),
+        ("QEMU emulator version 7.2", "Jailer v1.16.1", "tells no version: 'QEMU emulator version 7.2'"),
+    ],
+)
+def test_programs_that_do_not_fit_are_refused_by_what_they_say(
+    tmp_path: Path, firecracker: str, jailer: str, why: str
+) -> None:
+    with pytest.raises(HostError, match=why) as raised:
+        asyncio.run(examined(*pair(tmp_path, firecracker, jailer)))
+    assert raised.value.hint
+
+
+def test_a_bad_release_leaves_the_good_one_and_a_good_one_replaces_it(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    home.root.mkdir()
+    for version, refused_for in (("1.15.1", ""), ("1.16.0", "known to be bad"), ("1.16.1", "")):
+        home.probes.parent.mkdir(parents=True, exist_ok=True)
+        home.probes.write_text("{}")
+        said = {"firecracker": program(f"Firecracker v{version}"), "jailer": program(f"Jailer v{version}")}
+        if refused_for:
+            with pytest.raises(HostError, match=refused_for):
+                asyncio.run(install(home, archive(tmp_path, said)))
+            assert home.probes.exists()
+            assert asyncio.run(installed(home)).version == "1.15.1"
+        else:
+            assert asyncio.run(install(home, archive(tmp_path, said))).version == version
+            assert asyncio.run(installed(home)).version == version
+            assert not home.probes.exists(), "what a test boot proved was another release"
+    assert sorted(path.name for path in home.root.iterdir() if "firecracker" in path.name) == ["firecracker"]
+
+
 def test_a_program_for_another_processor_is_named(tmp_path: Path) -> None:
     program = tmp_path / "firecracker"
     program.write_bytes(elf(ARM))
