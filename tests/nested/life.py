@@ -272,6 +272,7 @@ def test_template_and_ten_creates_and_deletes_leave_nothing(server: Server) -> N
             for step, seconds in made.told["timings"].items():
                 tell(f"  of it {step}", seconds)
             assert {"terminal", "browser"} <= set(made.windows())
+            paused_and_resumed(made)
             made.picture()
         with timed(f"delete {number}"):
             made.delete()
@@ -280,6 +281,20 @@ def test_template_and_ten_creates_and_deletes_leave_nothing(server: Server) -> N
     assert [path.name for path in (server.home / "desktops").iterdir()] == []
     assert not list(Path("/sys/fs/cgroup").glob("**/firecracker*"))
     server.oriel("template", "delete", template["id"])
+
+
+def paused_and_resumed(desktop: Life) -> None:
+    """One that began at a template writes only what is its own."""
+    desktop.sh("echo mine > /dev/shm/mark")
+    with timed("pause of one from a template"):
+        desktop.do("pause")
+    (told,) = [event["data"] for event in desktop.do("events")["items"] if event["kind"] == "state.paused"]
+    print(f"life: it wrote {told['bytes'] >> 20} MiB of 1024, and stood still for {told['seconds']} s")
+    assert told["bytes"] < 700 << 20
+    with timed("resume of it"):
+        desktop.do("resume")
+    assert desktop.sh("cat /dev/shm/mark") == "mine"
+    assert {"terminal", "browser"} <= set(desktop.windows())
 
 
 def occupied() -> set[str]:
