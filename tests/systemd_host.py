@@ -96,6 +96,7 @@ def booted(images: Path) -> Iterator[SystemdHost]:
         stack.callback(_end, nspawn)
         while b"READY=1" not in notify.recv(4096).splitlines():
             assert nspawn.poll() is None, console.read_text()
+        notify.close()  # what nobody reads would hold nspawn up once the socket is full, at the shutdown
         leader = psutil.Process(nspawn.pid).children()[0].pid
         host = SystemdHost(nspawn, leader, scratch / "home", console)
         _give_what_containers_lack(host)
