@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from oriel.machine.console import LIMIT_BYTES, Console
+from oriel.machine.console import LIMIT_BYTES, Console, readable
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -79,3 +79,9 @@ def test_the_end_of_the_machine_ends_the_copying(tmp_path: Path) -> None:
         assert (tmp_path / "console.log").read_bytes() == b"last words"
 
     asyncio.run(scenario())
+
+
+def test_what_it_says_is_told_without_what_it_would_do_to_a_terminal() -> None:
+    said = "\x1b[!p\x1b]104\x07\x1b[?7h\r\n[  OK  ] \x1b[0;1;32mStarted\x1b[0m it.\r\n"
+    said += "\x1bc\x00\n\x1b]0;title\x1b\\Kernel panic\n"
+    assert readable(said) == "[  OK  ] Started it.\nKernel panic"

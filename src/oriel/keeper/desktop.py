@@ -19,6 +19,7 @@ from oriel.keeper.guest import Guest
 from oriel.keeper.moments import erase
 from oriel.keeper.require import require
 from oriel.keeper.undo import Problem, UndoStack
+from oriel.machine.console import readable
 from oriel.machine.driver import Counting, Exit, Halting
 from oriel.model.egress import EgressSpec
 from oriel.model.errors import LaunchError, OrielError, StateError
@@ -334,7 +335,7 @@ class Desktop:
         self._journal.record("state.failed", must_write=False, error=told, problems=undone)
 
     def console_tail(self) -> str:
-        text = tail(self.plan.paths.console_log, CONSOLE_BYTES).replace("\r", "")
+        text = readable(tail(self.plan.paths.console_log, CONSOLE_BYTES))
         return "\n".join(text.splitlines()[-CONSOLE_LINES:])
 
 

@@ -11,17 +11,28 @@ import contextlib
 import fcntl
 import logging
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["LIMIT_BYTES", "Console"]
+__all__ = ["LIMIT_BYTES", "Console", "readable"]
 
 LIMIT_BYTES = 1 << 20  # of the log; half is dropped when it is reached
 PIPE_BYTES = 1 << 20  # the most an unprivileged pipe may hold (pipe(7))
 F_SETPIPE_SZ = 1031  # <linux/fcntl.h>
 CHUNK = 1 << 16
+# What steers a terminal (ECMA-48, 5.4 and 5.6): sequences, other escapes, control characters.
+STEERING = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_].*?(?:\x07|\x1b\\)|\x1b[ -/]*[0-~]|[\x00-\x08\x0b-\x1f\x7f]"
+)
 
 logger = logging.getLogger(__name__)
+
+
+def readable(text: str) -> str:
+    """What a console's text says, without what it would do to a terminal, and without empty lines."""
+    lines = (STEERING.sub("", line).rstrip() for line in text.splitlines())
+    return "\n".join(line for line in lines if line)
 
 
 class Console:
