@@ -16,7 +16,7 @@ import time
 from contextlib import ExitStack
 from typing import Any
 
-from bench.live.place import chromium, desktop, loaded, page_of
+from bench.live.place import SCROLL, chromium, desktop, loaded, page_of
 from bench.report import percentiles, publish
 from bench.server import serving
 
@@ -29,7 +29,7 @@ SETTLE_S = 3.0  # until the first picture has been refined
 SHARP_MS = 300
 STOPPED = "/home/user/stopped"
 AREA = [310, 110, 580, 500]  # within the terminal: left, top, width, height
-SCROLL = f"timeout 3 sh -c 'while :; do seq 1 2000; done'; date +%s%3N > {STOPPED}; sleep 60"
+STOPPING = f'timeout 3 sh -c "{SCROLL}"; date +%s%3N > {STOPPED}; sleep 60'
 # In the real page, before it begins: when its picture was live.
 WATCH = """{ const look = () => {
     if (document.querySelector(".backdrop.away")) window.liveAt ??= performance.now();
@@ -77,7 +77,7 @@ def sharp(page: Any, made: Any, where: dict[str, Any]) -> dict[str, Any]:
     made.exec(["rm", "-f", STOPPED])
     page.evaluate("state.kept = []")
     run = ["systemd-run", "--quiet", "--collect", "--unit=bench-sharp", "--uid=user", "--setenv=DISPLAY=:1"]
-    made.exec(["sudo", *run, "xterm", "-geometry", "100x40+300+100", "-e", "sh", "-c", SCROLL])
+    made.exec(["sudo", *run, "xterm", "-geometry", "100x40+300+100", "-e", "sh", "-c", STOPPING])
     wait = f"for n in $(seq 300); do [ -s {STOPPED} ] && break; sleep 0.1; done; cat {STOPPED}"
     stopped = int(made.exec(["sh", "-c", wait]).stdout)
     time.sleep(SETTLE_S)

@@ -23,13 +23,14 @@ from websockets.asyncio.server import ServerConnection, serve
 from bench.server import ROOT
 from oriel.client import Oriel
 
-__all__ = ["LOADS", "SIZE", "Rival", "chromium", "desktop", "loaded", "page_of", "rival"]
+__all__ = ["LOADS", "SCROLL", "SIZE", "Rival", "chromium", "desktop", "loaded", "page_of", "rival"]
 
 SIZE = "1280x720"
 AS_USER = ("--uid=user", "--setenv=DISPLAY=:1", "--working-directory=/home/user")
 LOADS = ("idle", "scrolling", "full")
 HERE = Path(__file__).parent
-SCROLL = "while :; do seq 1 2000; done"
+# Full lines of text, as fast as the terminal takes them.
+SCROLL = "while :; do seq -s ' ' 10000 99999 | fold -w 99; done"
 NOVNC = ROOT / "web/node_modules/@novnc/novnc"
 
 
