@@ -156,6 +156,7 @@ def slowed(view: View, network: contextlib.AbstractContextManager[None]) -> dict
 CASES = {
     "loss": lambda view: slowed(view, blocked("numgen random mod 100 < 2")),
     "narrow": lambda view: slowed(view, narrow(1000)),
+    "thin": lambda view: slowed(view, narrow(200)),
     "udp": lambda view: held_through(view, *media("udp"), rungs=("TCP", "noVNC")),
     "tcp": lambda view: held_through(view, *media("udp"), *media("tcp"), rungs=("noVNC",)),
     "all": lambda view: held_through(view, "meta l4proto { tcp, udp }"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.media.rate import CEILING_KBPS, FLOOR_KBPS, Rate, Report, frames_for
+from agent.media.rate import CEILING_KBPS, FLOOR_KBPS, Rate, Report, frames_for, scale_for
 
 
 def run(rate: Rate, link_kbps: float, seconds: float, *, start: float = 0.0, queue_ms: float = 0.0) -> float:
@@ -54,3 +54,12 @@ def test_nothing_arrives_and_the_floor_holds() -> None:
 
 def test_less_is_fewer_pictures_rather_than_coarse_ones() -> None:
     assert [frames_for(kbps) for kbps in (8000, 1000, 300)] == [60.0, 30.0, 15.0]
+
+
+def test_size_is_given_up_last_and_comes_back_later_than_it_went() -> None:
+    assert scale_for(8000, 1.0) == scale_for(350, 1.0) == 1.0
+    assert scale_for(349, 1.0) == 0.75
+    assert scale_for(150, 1.0) == scale_for(150, 0.75) == 0.5
+    assert scale_for(290, 0.5) == 0.5
+    assert scale_for(310, 0.5) == scale_for(590, 0.5) == scale_for(590, 0.75) == 0.75
+    assert scale_for(610, 0.5) == 1.0

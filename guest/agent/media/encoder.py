@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.media.gstreamer import Gst, now_ns, run, watch_errors
-from agent.media.picture import Layout, Picture
+from agent.media.picture import Layout, Picture, Smaller
 
 __all__ = ["CODECS", "Coded", "Encoder", "pipeline_text"]
 
@@ -83,7 +83,7 @@ class Encoder:
         watch_errors(self._pipeline, failed)
         run(self._pipeline)
 
-    def put(self, picture: Picture, echoes: Any) -> None:
+    def put(self, picture: Picture | Smaller, echoes: Any) -> None:
         """Encode the picture as it is now; it may change afterwards."""
         buffer = Gst.Buffer.new_allocate(None, picture.layout.size, None)
         with buffer.map(Gst.MapFlags.WRITE) as place:

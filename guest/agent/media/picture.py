@@ -6,7 +6,10 @@ import ctypes
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Layout", "Picture"]
+__all__ = ["Layout", "Picture", "Smaller"]
+
+
+BOX = 3  # libyuv's filter for less
 
 
 def _up(value: int, step: int) -> int:
@@ -45,6 +48,10 @@ class Layout:
         return self.v_offset + self.c_stride * self.rows // 2
 
 
+def _library() -> ctypes.CDLL:
+    return ctypes.CDLL("libyuv.so.0")
+
+
 class Picture:
     """The newest picture, kept up to date band by band."""
 
@@ -52,7 +59,7 @@ class Picture:
         self.layout = Layout(width, height)
         self.data = bytearray(self.layout.size)
         pointer, number = ctypes.c_void_p, ctypes.c_int
-        convert = ctypes.CDLL("libyuv.so.0").ARGBToI420
+        convert = _library().ARGBToI420
         convert.argtypes = (
             pointer,
             number,
@@ -86,3 +93,26 @@ class Picture:
             at.width,
             bottom - top,
         )
+
+
+class Smaller:
+    """The newest picture in another size: whole, since a band has no rows of its own there."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.layout = Layout(width, height)
+        self.data = bytearray(self.layout.size)
+        pointer, number = ctypes.c_void_p, ctypes.c_int
+        planes = (pointer, number) * 3
+        scale = _library().I420Scale
+        scale.argtypes = (*planes, number, number, *planes, number, number, number)
+        self._scale: Any = scale
+
+    def of(self, picture: Picture) -> Smaller:
+        """This, with what `picture` shows now."""
+        sides = []
+        for one in (picture, self):
+            at, base = one.layout, ctypes.addressof(ctypes.c_char.from_buffer(one.data))
+            sides += [base, at.y_stride, base + at.u_offset, at.c_stride, base + at.v_offset, at.c_stride]
+            sides += [at.width, at.height]
+        self._scale(*sides, BOX)
+        return self

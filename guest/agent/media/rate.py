@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["CEILING_KBPS", "FLOOR_KBPS", "START_KBPS", "Rate", "Report", "frames_for"]
+__all__ = ["CEILING_KBPS", "FLOOR_KBPS", "START_KBPS", "Rate", "Report", "frames_for", "scale_for"]
 
-START_KBPS, FLOOR_KBPS, CEILING_KBPS = 8000, 250, 20_000
+START_KBPS, FLOOR_KBPS, CEILING_KBPS = 8000, 120, 20_000
 QUEUE_MS = 30.0  # by so much later than sent: a queue has formed
 LOSS = 0.08  # share; less is what repetition is for
 BACK = 0.85  # of what arrived
@@ -31,6 +31,16 @@ class Report:
 def frames_for(kbps: float) -> float:
     """Pictures a second that so much is enough for: a sharp one rather than three that nobody can read."""
     return 60.0 if kbps >= 2000 else 30.0 if kbps >= 700 else 15.0
+
+
+def scale_for(kbps: float, scale: float) -> float:
+    """How large pictures are, of the screen's size, where they were `scale`: the last thing that is given up.
+
+    Every change costs a key frame, so the way back is longer than the way there.
+    """
+    lower = 0.5 if kbps < 180 else 0.75 if kbps < 350 else 1.0
+    upper = 0.5 if kbps < 300 else 0.75 if kbps < 600 else 1.0
+    return min(scale, lower) if lower < scale else max(scale, upper)
 
 
 class Rate:

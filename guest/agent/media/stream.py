@@ -11,8 +11,8 @@ from agent.display import Display
 from agent.media.capture import Capture
 from agent.media.cursor import Cursor, CursorWatch
 from agent.media.encoder import Coded, Encoder
-from agent.media.picture import Picture
-from agent.media.rate import START_KBPS, frames_for
+from agent.media.picture import Picture, Smaller
+from agent.media.rate import START_KBPS, frames_for, scale_for
 
 __all__ = ["Stream", "Viewer"]
 
@@ -49,6 +49,8 @@ class Stream:
         self._size = (0, 0)
         self._cursor: Cursor | None = None
         self._kbps = START_KBPS
+        self._scale = self._wanted_scale = 1.0
+        self._smaller: Smaller | None = None
         self._under_way = 0
         self._capture_s = 0.0
         self._key_at = 0.0
@@ -104,6 +106,7 @@ class Stream:
         self._capture.pace(fps)
 
         def apply() -> None:
+            self._wanted_scale = scale_for(kbps, self._wanted_scale)
             for encoder in self._encoders.values():
                 encoder.rate(kbps)
 
@@ -135,6 +138,7 @@ class Stream:
 
     def sized(self, width: int, height: int) -> None:
         self._drop_encoders(set())
+        self._smaller = None
         self._size = (width, height)
 
         def tell() -> None:
@@ -150,14 +154,29 @@ class Stream:
             echoes = tuple(self._echoes)
             self._echoes.clear()
         self._under_way, self._capture_s = len(codecs), seconds
+        if self._wanted_scale != self._scale:  # now, since nothing is in an encoder
+            self._scale, self._smaller = self._wanted_scale, None
+            self._drop_encoders(set())
+        shown = self._shown(picture)
         for codec in codecs:
             encoder = self._encoders.get(codec)
             if encoder is None:
                 encoder = self._encoders[codec] = Encoder(
-                    codec, picture.layout, self._kbps, self._coded, self._failed
+                    codec, shown.layout, self._kbps, self._coded, self._failed
                 )
-            encoder.put(picture, echoes)
+            encoder.put(shown, echoes)
         return bool(codecs)
+
+    def _shown(self, picture: Picture) -> Picture | Smaller:
+        """The picture as it is sent: smaller, where the network carries next to nothing."""
+        if self._scale == 1.0:
+            return picture
+        if self._smaller is None:
+            width, height = (
+                round(side * self._scale) & ~1 for side in (picture.layout.width, picture.layout.height)
+            )
+            self._smaller = Smaller(width, height)
+        return self._smaller.of(picture)
 
     def _ask_keys(self) -> None:
         for encoder in self._encoders.values():
