@@ -5,12 +5,13 @@ import json
 import sys
 
 from agent.media import session
+from agent.media.peer import Peer
 from agent.media.service import inherited, serve
 
 CURSOR = {"type": "cursor", "serial": 1, "x": 0, "y": 0, "width": 32, "height": 32}
 SCRIPT = "<img src=x onerror='window.hacked=1'>"
 NONSENSE = [
-    "", "null", "[]", "{", "7", '"x"', "[" * 20_000, '{"type":7}', '{"type":"cursor"}',
+    "null", "[]", "{", "7", '"x"', "[" * 20_000, '{"type":7}', '{"type":"cursor"}',
     *(json.dumps(message) for message in (
         {**CURSOR, "x": -1, "y": 1e300, "width": 100_000, "height": 100_000, "png": "AAAA"},
         {**CURSOR, "png": "AAAA'); background: url(http://192.0.2.1/leak)"},
@@ -25,23 +26,32 @@ NONSENSE = [
     )),
 ]  # fmt: skip
 CURSORS, PONGS = 1500, 5000
+MOST_WAITING = 1 << 15  # more, and it is the desktop that gives up
 
 _channel = session.Session._channel
 
 
-def flood(self: session.Session, peer: object, label: str) -> None:
-    if label == "desk":
-        for message in NONSENSE:
-            peer.say(label, message)  # type: ignore[attr-defined]
-            peer.data(label, message.encode())  # type: ignore[attr-defined]
-        for serial in range(CURSORS):
-            peer.say(label, json.dumps({**CURSOR, "serial": serial, "png": "A" * 2000}))  # type: ignore[attr-defined]
-        for number in range(PONGS):
-            peer.say(label, json.dumps({"type": "pong", "id": number}))  # type: ignore[attr-defined]
+def flood(self: session.Session, peer: Peer, label: str) -> None:
     _channel(self, peer, label)
+    if label == "desk":
+        self.pouring = asyncio.create_task(pour(self, peer))  # type: ignore[attr-defined]
 
 
-def offer(self: session.Session, _peer: object, _sdp: str) -> None:
+async def pour(self: session.Session, peer: Peer) -> None:
+    """As fast as the viewer takes it, for as long as it does."""
+    messages = [*NONSENSE, *(json.dumps({**CURSOR, "serial": n, "png": "A" * 2000}) for n in range(CURSORS))]
+    messages += [json.dumps({"type": "pong", "id": number}) for number in range(PONGS)]
+    for message in messages:
+        while peer.waiting("desk") > MOST_WAITING:
+            await asyncio.sleep(0.002)
+        if self._video is not peer:
+            return
+        peer.say("desk", message)
+        if message in NONSENSE:
+            peer.data("desk", b"\0" + message.encode())
+
+
+def offer(self: session.Session, _peer: Peer, _sdp: str) -> None:
     long = "v=0\r\n" + f"a=candidate:1 1 UDP 1 192.0.2.1 9 typ host {SCRIPT}\r\n" * 2000
     self._say({"type": "offer", "peer": "video", "fresh": True, "sdp": long})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ SERVICE = "/etc/systemd/system/oriel-webrtc.service.d"
 NAME = "<img src=x onerror=window.hacked=1>" + "A" * 3000
 RUN = "/usr/bin/python3 /home/user/hostile_media.py"
 UNITS = "/run/systemd/system.control"
+LADDER = {"flood": re.compile("UDP|TCP|noVNC"), "offer": "noVNC"}
 TAKE_OVER = f"""
 mkdir -p {SERVICE} {UNITS}
 printf '[Service]\\nExecStart=\\nExecStart={RUN} %s\\n' "$1" > {SERVICE}/hostile.conf
@@ -29,6 +31,13 @@ systemctl daemon-reload
 systemctl stop oriel-webrtc.service
 systemctl restart x11vnc.service
 """
+
+
+# How many messages came over data channels.
+COUNT = """(() => { const Real = RTCPeerConnection; window.heard = 0;
+  window.RTCPeerConnection = class extends Real { constructor(...all) { super(...all);
+    this.addEventListener("datachannel", ({ channel }) =>
+      channel.addEventListener("message", () => { window.heard += 1; })); } }; })()"""
 
 
 @pytest.fixture(scope="module")
@@ -50,16 +59,20 @@ def page(server: Server) -> Iterator[Page]:
         browser.close()
 
 
-@pytest.mark.parametrize(("attack", "rung"), [("flood", "UDP"), ("offer", "noVNC")])
-def test_who_looks_at_it_stays_well(server: Server, desktop: str, page: Page, attack: str, rung: str) -> None:
+@pytest.mark.parametrize("attack", ["flood", "offer"])
+def test_who_looks_at_it_stays_well(server: Server, desktop: str, page: Page, attack: str) -> None:
+    """Where nothing of use comes any more the ladder does what it always does: noVNC's screen is shown."""
     server.oriel("exec", desktop, "--", "sudo", "sh", "-ec", TAKE_OVER, "sh", attack, NAME)
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     requests: list[str] = []
     page.on("request", lambda request: requests.append(request.url))
+    page.add_init_script(COUNT)
     page.goto(f"{server.url}/desktops/{desktop}#token={server.token}")
-    expect(page.locator(".latency-rung")).to_have_text(rung, timeout=PATIENCE_MS)
+    expect(page.locator(".latency-rung")).to_have_text(LADDER[attack], timeout=PATIENCE_MS)
     expect(page.locator(".backdrop.away")).to_be_attached(timeout=PATIENCE_MS)
+    if attack == "flood":
+        until(lambda: page.evaluate("window.heard") > 1000, "the flood")
     nonce = secrets.token_hex(6)
     page.mouse.click(*TERMINAL)
     page.keyboard.type(f"echo {nonce} > ~/{nonce}\n", delay=20)
