@@ -1,7 +1,9 @@
 """The controller by itself, over a host without machines: lists, creates, relayed screens, memory.
 
-    .venv/bin/python -m bench.controller [--desktops 1000] [--streams 50] [--mib 16] [--json]
+    .venv/bin/python -m bench.controller [--desktops 1000] [--streams 50] [--mib 16] [--part PART…] [--json]
 
+Parts, each by itself in a minute or three: `many` (creates, lists, memory), `relay`, `revoke` and `back`; all
+of them, if none is named.
 The rival for relaying is websockify, installed beside us for this run and fed by the same source: bytes per
 CPU second of the relaying process, in the same run.
 """
@@ -13,31 +15,30 @@ import asyncio
 import contextlib
 import importlib
 import multiprocessing
-import os
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
-from websockets.asyncio.client import connect
-from websockets.typing import Origin, Subprotocol
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.typing import Origin
 
+from bench.relaying import cpu_s, ours, rival
 from bench.report import percentiles, publish
 from oriel.host.layout import Home
 from oriel.host.records import read_json
 from oriel.model import wire
 
 ROOT = Path(__file__).resolve().parents[1]
-WEBSOCKIFY = "websockify==0.13.0"
 READY_S = 30.0
 AFTER_A_CRASH = 20
+PARTS = ("many", "relay", "revoke", "back")
 PIECE = b"\0" * 65536
 
 
@@ -50,8 +51,8 @@ class Load:
 
 
 def _serve_host(home: str, mib: int, port_to: Any) -> None:
-    """Its own process: the fake host, whose screens send `mib` MiB as fast as they are taken; and the same on
-    a TCP port, for the rival."""
+    """Its own process: the fake host, whose screens send `mib` MiB as fast as they are taken (0: they
+    stand still); and the same on a TCP port, for the rival."""
     fakes: Any = importlib.import_module("tests.fakes.hostd")
 
     async def send(writer: asyncio.StreamWriter) -> None:
@@ -63,6 +64,8 @@ def _serve_host(home: str, mib: int, port_to: Any) -> None:
     async def on_vnc(_self: object, call: wire.Call) -> None:
         await call.answer({})
         await send(call.writer)
+        if not mib:
+            await call.reader.read()  # a screen that stands still
 
     async def on_tcp(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await send(writer)
@@ -174,89 +177,6 @@ async def lists(http: httpx.AsyncClient, times: int, count: int) -> dict[str, An
     return percentiles(samples)
 
 
-async def relay(processes: list[psutil.Process], urls: list[dict[str, Any]], mib: int) -> dict[str, Any]:
-    """All streams at once, to their ends; bytes per second, and per CPU second of all that relays."""
-    before, began = sum(map(_cpu_s, processes)), time.monotonic()
-    taken = await asyncio.gather(*(_drain(**url) for url in urls))
-    wall, cpu = time.monotonic() - began, sum(map(_cpu_s, processes)) - before
-    total = sum(taken)
-    assert total == len(urls) * mib << 20, (total, len(urls) * mib << 20)
-    return {
-        "streams": len(urls), "mib": total >> 20, "seconds": round(wall, 2), "cpu_s": round(cpu, 3),
-        "mib_per_cpu_s": round((total >> 20) / cpu, 1), "mib_per_s": round((total >> 20) / wall, 1),
-    }  # fmt: skip
-
-
-async def _drain(uri: str, **options: Any) -> int:
-    taken = 0
-    async with connect(
-        uri, compression=None, max_size=None, proxy=None, open_timeout=60, **options
-    ) as stream:
-        async for message in stream:
-            taken += len(message)
-    return taken
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    """Of a process, its living children and those it has reaped."""
-    used = process.cpu_times()
-    total: float = used.user + used.system + used.children_user + used.children_system
-    for child in process.children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            times = child.cpu_times()
-            total += times.user + times.system
-    return total
-
-
-async def ours(processes: list[psutil.Process], http: httpx.AsyncClient, load: Load) -> dict[str, Any]:
-    base = str(http.base_url).rstrip("/")
-    urls = []
-    for number in range(load.streams):
-        answer = await http.post(f"/v1/desktops/n{number}/tickets", json={"ttl_s": 600})
-        urls.append({
-            "uri": f"ws{base.removeprefix('http')}/v1/desktops/n{number}/vnc", "origin": Origin(base),
-            "subprotocols": [Subprotocol("binary"), Subprotocol(f"ticket.{answer.json()['ticket']}")],
-        })  # fmt: skip
-    return await relay(processes, urls, load.mib)
-
-
-async def rival(port: int, load: Load, directory: Path) -> dict[str, Any]:
-    """websockify in front of the same source. It forks for every stream."""
-    target = directory / "websockify"
-    install = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--target",
-        str(target),
-        WEBSOCKIFY,
-    ]
-    subprocess.run(install, check=True, stdout=sys.stderr)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        listen = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "websockify", f"127.0.0.1:{listen}", f"127.0.0.1:{port}"],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(target)}, stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=directory,
-    )  # fmt: skip
-    try:
-        async with asyncio.timeout(READY_S):
-            while True:
-                with contextlib.suppress(OSError):
-                    _, writer = await asyncio.open_connection("127.0.0.1", listen)
-                    writer.close()
-                    break
-                await asyncio.sleep(0.1)
-        urls = [{"uri": f"ws://127.0.0.1:{listen}", "subprotocols": [Subprotocol("binary")]}] * load.streams
-        return await relay([psutil.Process(process.pid)], urls, load.mib)
-    finally:
-        process.terminate()
-        process.wait()
-
-
 async def readopted(
     home: Path, process: psutil.Process, http: httpx.AsyncClient, count: int
 ) -> dict[str, Any]:
@@ -271,42 +191,110 @@ async def readopted(
     process.wait()
     (home / "controller/controller.json").unlink()
     began = time.monotonic()
-    async with controller(home) as (_, again):
+    async with controller(home) as (fresh, again):
         ready = time.monotonic() - began
+        cpu = cpu_s(fresh)
         found = (await again.get("/v1/desktops", params={"limit": 1000})).json()["items"]
         assert {one["id"]: one["state"] for one in found} == before
-    return {"desktops": count, "seconds": round(ready, 2)}
+    return {"desktops": count, "seconds": round(ready, 2), "cpu_s": round(cpu, 2)}
 
 
-async def run(load: Load) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="ob-") as directory:
+async def revoked(http: httpx.AsyncClient, streams: int) -> dict[str, Any]:
+    """Milliseconds from asking to revoke a token until each screen that it opened is closed."""
+    made = (await http.post("/v1/tokens", json={"user": "admin", "name": "taken back"})).json()
+    base = str(http.base_url).rstrip("/")
+    address = f"ws{base.removeprefix('http')}/v1/desktops/n%d/vnc"
+    closed: list[float] = []
+    async with contextlib.AsyncExitStack() as stack:
+        sockets = [
+            await stack.enter_async_context(
+                connect(
+                    address % number, compression=None, max_size=None, proxy=None, open_timeout=60,
+                    origin=Origin(base), additional_headers={"Authorization": f"Bearer {made['token']}"},
+                )
+            )
+            for number in range(streams)
+        ]  # fmt: skip
+
+        async def until_closed(socket: ClientConnection) -> None:
+            await socket.wait_closed()
+            closed.append((time.perf_counter() - began) * 1000)
+
+        waiting = [asyncio.create_task(until_closed(socket)) for socket in sockets]
+        began = time.perf_counter()
+        (await http.delete(f"/v1/tokens/{made['id']}")).raise_for_status()
+        await asyncio.gather(*waiting)
+    return {"screens": streams, **percentiles(closed), "last_ms": round(max(closed), 1)}
+
+
+@contextlib.asynccontextmanager
+async def world(
+    mib: int, desktops: int
+) -> AsyncIterator[tuple[Path, int, list[psutil.Process], httpx.AsyncClient]]:
+    """A home, the rival's port, porter and controller, and the administrator of so many desktops."""
+    with tempfile.TemporaryDirectory(prefix="ob-") as directory, host(Path(directory), mib) as port:
         home = Path(directory)
-        with host(home, load.mib) as port:
-            async with porter(home) as carrier, controller(home) as (process, http):
-                made = await creates(http, load.desktops)
-                listed = await lists(http, load.lists, load.desktops)
-                relayed = await ours([process, carrier], http, load)
-                resident = process.memory_info().rss / (1 << 20)
-                carrying = carrier.memory_info().rss / (1 << 20)
-            other = await rival(port, load, home)
-    with tempfile.TemporaryDirectory(prefix="ob-") as directory:
-        home = Path(directory)
-        with host(home, load.mib):
-            async with controller(home) as (process, http):
-                await creates(http, AFTER_A_CRASH)
-                back = await readopted(home, process, http, AFTER_A_CRASH)
+        async with porter(home) as carrier, controller(home) as (process, http):
+            if desktops:
+                await creates(http, desktops)
+            yield home, port, [process, carrier], http
+
+
+async def many(load: Load) -> dict[str, Any]:
+    async with world(0, 0) as (_, _, processes, http):
+        made = await creates(http, load.desktops)
+        listed = await lists(http, load.lists, load.desktops)
+        resident, carrying = (one.memory_info().rss / (1 << 20) for one in processes)
     return {
         "creates": made,
         "list_ms": listed,
-        "relay": {
-            "ours": relayed,
-            "websockify": other,
-            "ratio": round(relayed["mib_per_cpu_s"] / other["mib_per_cpu_s"], 2),
-        },
         "resident_mib": round(resident, 1),
         "porter_resident_mib": round(carrying, 1),
-        "back_after_kill": back,
     }
+
+
+async def relayed(load: Load) -> dict[str, Any]:
+    async with world(load.mib, load.streams) as (home, port, processes, http):
+        mine = await ours(processes, http, load.streams, load.mib)
+        other = await rival(port, load.streams, load.mib, home)
+    ratio = round(mine["mib_per_cpu_s"] / other["mib_per_cpu_s"], 2)
+    return {"relay": {"ours": mine, "websockify": other, "ratio": ratio}}
+
+
+async def taken_back(load: Load) -> dict[str, Any]:
+    async with world(0, load.streams) as (_, _, _, http):
+        return {"revoked": await revoked(http, load.streams)}
+
+
+async def back(_load: Load) -> dict[str, Any]:
+    async with world(0, AFTER_A_CRASH) as (home, _, (process, _), http):
+        return {"back_after_kill": await readopted(home, process, http, AFTER_A_CRASH)}
+
+
+async def run(load: Load, parts: Sequence[str]) -> dict[str, Any]:
+    measures = {"many": many, "relay": relayed, "revoke": taken_back, "back": back}
+    found: dict[str, Any] = {}
+    for part in parts or PARTS:
+        found |= await measures[part](load)
+    return found
+
+
+def figures(found: dict[str, Any]) -> Iterator[tuple[str, Any, Any, Any]]:
+    """Rows of the people's table: what, ours, the rival's, the ratio."""
+    if "creates" in found:
+        count = found["creates"]["count"]
+        yield f"list {count} desktops, ms", found["list_ms"]["p50"], "–", "–"
+        yield "creates accepted / s", found["creates"]["accepted_per_s"], "–", "–"
+        yield "creates running / s", found["creates"]["running_per_s"], "–", "–"
+        yield f"resident MiB with {count}", found["resident_mib"], "–", "–"
+    if relay := found.get("relay"):
+        mine, other = relay["ours"]["mib_per_cpu_s"], relay["websockify"]["mib_per_cpu_s"]
+        yield f"{relay['ours']['streams']} streams, MiB / CPU s (websockify)", mine, other, relay["ratio"]
+    if took := found.get("revoked"):
+        yield f"last of {took['screens']} screens closed after a revocation, ms", took["last_ms"], "–", "–"
+    if again := found.get("back_after_kill"):
+        yield f"back after kill -9, {again['desktops']} desktops, s", again["seconds"], "–", "–"
+        yield "of it processor time of the new one, s", again["cpu_s"], "–", "–"
 
 
 def main() -> None:
@@ -314,21 +302,14 @@ def main() -> None:
     parser.add_argument("--desktops", type=int, default=1000)
     parser.add_argument("--streams", type=int, default=50)
     parser.add_argument("--mib", type=int, default=16, help="bytes of each stream")
+    parser.add_argument(
+        "--part", choices=PARTS, action="append", default=[], help="only this; again for more"
+    )
     parser.add_argument("--json", action="store_true", help="accepted for uniformity: stdout is JSON anyway")
     options = parser.parse_args()
-    found = asyncio.run(run(Load(options.desktops, options.streams, options.mib)))
-    listed, relayed = found["list_ms"], found["relay"]
-    figures = [
-        (f"list {options.desktops} desktops, ms", listed["p50"], "–", "–"),
-        ("creates accepted / s", found["creates"]["accepted_per_s"], "–", "–"),
-        ("creates running / s", found["creates"]["running_per_s"], "–", "–"),
-        ("relayed MiB / CPU s (websockify)", relayed["ours"]["mib_per_cpu_s"],
-         relayed["websockify"]["mib_per_cpu_s"], relayed["ratio"]),
-        ("resident MiB", found["resident_mib"], "–", "–"),
-        (f"back after kill -9, {AFTER_A_CRASH} desktops, s", found["back_after_kill"]["seconds"], "–", "–"),
-    ]  # fmt: skip
-    rows = [dict(zip(("figure", "ours", "rival", "ratio"), figure, strict=True)) for figure in figures]
-    publish("controller", rows, found)
+    found = asyncio.run(run(Load(options.desktops, options.streams, options.mib), options.part))
+    names = ("figure", "ours", "rival", "ratio")
+    publish("controller", [dict(zip(names, row, strict=True)) for row in figures(found)], found)
 
 
 if __name__ == "__main__":

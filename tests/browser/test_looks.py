@@ -70,12 +70,18 @@ def test_every_screen(
     oriel.exits_by("amber-lagoon", "203.0.113.7", "203.0.113.200")
     expect(page.locator(".badge.warned")).to_contain_text("203.0.113.200")
     look(page, "wall")
-    oriel.ask("PATCH", "/desktops/amber-lagoon/egress", {"byte_quota": 10_000, "deny": ["*.example.com"]})
+    oriel.ask(
+        "PATCH",
+        "/desktops/amber-lagoon/egress",
+        {"byte_quota": 10_000, "deny": ["*.example.com"], "access_log": True},
+    )
     oriel.exits_by("amber-lagoon", "203.0.113.7")
     expect(page.locator(".badge.warned")).to_contain_text("203.0.113.7")
     page.get_by_role("button", name="Actions for amber-lagoon").click()
     page.get_by_role("menuitem", name="Way out…").click()
     expect(page.get_by_role("meter")).to_be_visible()
+    page.get_by_text("Where it went").click()
+    expect(page.get_by_role("cell", name="a.test", exact=True)).to_be_visible()
     look(page, "way-out")
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Actions for amber-lagoon").click()

@@ -223,6 +223,8 @@ def test_the_way_out_is_shown_and_changed_while_it_runs(
     expect(panel).to_contain_text("a private address1")
     expect(panel).to_contain_text("Time to connect: half within 10 ms")
     expect(panel).to_contain_text("512 MiB of 512 MiB left")
+    panel.get_by_text("Where it went").click()
+    expect(panel.get_by_role("row")).to_have_text(["TimeHostInOut", re.compile(r"a\.test.*")])
     panel.get_by_role("button", name="Count anew").click()
     until(page, lambda: machine.egress and machine.egress.policy.quota_round == 1, "the quota begins anew")
     panel.get_by_label("Rate, MiB a second").fill("1.5")

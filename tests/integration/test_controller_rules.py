@@ -49,15 +49,20 @@ async def test_one_that_cannot_start_is_tried_again_and_again(c: Running) -> Non
         await keeper.die()
         await runs_again(c, "mine")
         await c.until("mine", "running")
+    # A controller that was restarted goes on counting where the former was.
+    await c.stop()
+    await c.start()
+    await keeper.die()
+    await runs_again(c, "mine")
     async with c.sdk() as oriel:
         events = (await oriel.desktop("mine")).events(after=0)
         attempts = []
         async for event in events:
             if event.kind == "restart.waiting":
                 attempts.append((event.data["attempt"], event.data["in_s"]))
-            if len(attempts) == 2:
+            if len(attempts) == 3:
                 break
-    assert attempts == [(1, 1.0), (2, 2.0)]
+    assert attempts == [(1, 1.0), (2, 2.0), (3, 4.0)]
 
 
 def test_pauses_grow_up_to_five_minutes() -> None:

@@ -124,6 +124,30 @@ async def test_limits_and_access_log_are_part_of_the_policy(c: Running) -> None:
         assert [(line["host"], line["port"]) for line in log] == [("a.test", 443)]
 
 
+@against()
+async def test_a_limit_that_an_administrator_set_is_not_the_owner_s_to_change(c: Running) -> None:
+    ann = await c.person("ann")
+    await c.desktop("hers", ann)
+    path = "/v1/desktops/hers/egress"
+    async with c.http() as admin, c.http(ann) as hers:
+        assert (await hers.patch(path, json={"byte_quota": 5})).status_code == 200
+        limited = await admin.patch(path, json={"byte_quota": 1000, "access_log": True})
+        assert limited.json()["held"] == ["access_log", "byte_quota"]
+        for change in ({"byte_quota": 0}, {"byte_quota": 2000}, {"reset_quota": True}, {"access_log": False}):
+            refused = await hers.patch(path, json={**change, "bytes_per_second": 7})
+            assert (refused.status_code, refused.json()["code"]) == (403, "limit_held"), change
+        # Nothing of a refused change is done; what is hers stays hers, and what is the same is no change.
+        mine = (await hers.patch(path, json={"byte_quota": 1000, "max_connections": 50})).json()
+        assert (mine["byte_quota"], mine["bytes_per_second"], mine["max_connections"]) == (1000, 0, 50)
+        assert (await admin.patch(path, json={"reset_quota": True})).json()["held"] == [
+            "access_log",
+            "byte_quota",
+        ]
+        freed = await admin.patch(path, json={"byte_quota": 0})
+        assert freed.json()["held"] == ["access_log"]
+        assert (await hers.patch(path, json={"byte_quota": 7})).json()["byte_quota"] == 7
+
+
 async def exit_of(c: Running, name: str, address: str) -> dict:
     """What the API tells, once it tells that address."""
     async with c.sdk() as oriel, asyncio.timeout(10):

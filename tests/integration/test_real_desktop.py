@@ -17,6 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from oriel.host.layout import Home
 from oriel.host.process import ProcessId
 from oriel.model import wire
 from tests.conftest import Server
@@ -211,3 +212,26 @@ def png_colours(path: Path) -> tuple[int, int, int]:
         above = bytes((a + b) & 255 for a, b in zip(line[1:], above, strict=True)) if line[0] else line[1:]
         colours |= {above[x : x + 3] for x in range(0, stride - 1, 3)}
     return width, height, len(colours)
+
+
+@pytest.mark.container
+def test_one_id_joins_what_all_processes_say_of_a_request(server: Server) -> None:
+    """The id that its answer had finds a create in the logs of the controller, hostd and the keeper."""
+    name = f"joined-{secrets.token_hex(2)}"
+    with httpx.Client(
+        base_url=server.url, headers={"Authorization": f"Bearer {server.token}"}, trust_env=False, timeout=60
+    ) as http:
+        wanted = {"name": name, "runtime": "container", "proxy": "none"}
+        answer = http.post("/v1/desktops", json=wanted)
+        assert answer.status_code == 201, answer.text
+    home, request = Home(server.home), answer.headers["X-Request-Id"]
+    try:
+        server.oriel("exec", name, "--", "true", timeout=READY_S)
+        keeper = home.desktop(answer.json()["id"]).keeper_log
+        for log, verb in ((home.hostd_log, "create"), (keeper, "configure_egress"), (keeper, "start")):
+            lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+            said = [line for line in lines if line.get("request") == request]
+            assert [line["outcome"] for line in said if line.get("verb") == verb] == ["ok"], (verb, said)
+        assert request in home.controller_log.read_text()
+    finally:
+        server.oriel("delete", name)

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
-from oriel.controller.store import desktops, events, people
-from oriel.controller.store.database import Database, Transaction
+from oriel.controller.store import desktops, events, people, schema
+from oriel.controller.store.database import LATEST, Database, Transaction
 from oriel.controller.store.desktops import Desktop, Wanted
 from oriel.controller.store.people import User
 from oriel.controller.store.tables import metadata
@@ -187,6 +188,9 @@ def test_migrations_lead_to_the_tables(store: str) -> None:
             with database._engine.connect() as connection:
                 context = MigrationContext.configure(connection)
                 assert compare_metadata(context, metadata) == []
+                assert context.get_current_revision() == LATEST
+
+    assert ScriptDirectory(str(Path(schema.__file__).parent / "migrations")).get_heads() == [LATEST]
 
     asyncio.run(run())
 

@@ -92,6 +92,8 @@ export const text = {
     },
     unlimited: "no limit",
     accessLog: "Keep a log of hosts and bytes",
+    held: "Set by an administrator.",
+    access: { title: "Where it went", empty: "Nothing yet.", at: "Time", where: "Host", into: "In", out: "Out" },
     broken: "Its proxy does not work. Nothing leaves until it does.",
   },
 

@@ -18,6 +18,7 @@ from oriel.controller.access import SAFE_METHODS, address_of
 from oriel.controller.parts import Parts
 from oriel.controller.problems import neutral, problem
 from oriel.controller.store.events import write_audit
+from oriel.model import wire
 from oriel.model.errors import InvalidError, OrielError
 from oriel.model.events import utc_now
 
@@ -88,6 +89,7 @@ class Envelope:
             return await self._app(scope, receive, send)
         request_id = secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
+        wire.REQUEST.set(request_id)
         with structlog.contextvars.bound_contextvars(request=request_id):
             if scope["type"] == "websocket":
                 return await self._app(scope, receive, send)

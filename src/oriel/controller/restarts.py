@@ -14,7 +14,7 @@ from oriel.controller.rights import seconds_since
 from oriel.controller.store import desktops
 from oriel.controller.store.database import Database, Transaction
 from oriel.controller.store.desktops import Desktop, Restart, Wanted
-from oriel.controller.store.events import record
+from oriel.controller.store.events import last_of, record
 from oriel.controller.supervisor import Supervisor
 from oriel.model.errors import NotFoundError, OrielError
 from oriel.model.state import State
@@ -23,6 +23,7 @@ __all__ = ["Restarts", "pause_s"]
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 300.0
 STEADY_S = 600.0  # a run that lasted this long begins the pauses anew
+WAITING = "restart.waiting"
 _KINDS = frozenset({"state.failed", "state.stopped"})
 _LOG = structlog.get_logger(__name__)
 
@@ -33,7 +34,7 @@ def pause_s(attempt: int) -> float:
 
 
 class Restarts:
-    """Runs inside `group`. How often a desktop was tried is known until the controller ends."""
+    """Runs inside `group`. How often a desktop was tried is in its events, for the next controller too."""
 
     def __init__(
         self,
@@ -49,7 +50,6 @@ class Restarts:
         self._database = database
         self._supervisor = supervisor
         self._metrics = metrics
-        self._attempts: dict[str, int] = {}
         self._waiting: dict[str, asyncio.Task[None]] = {}
 
     async def watch(self) -> None:
@@ -62,8 +62,6 @@ class Restarts:
                 async for event in news:
                     if event.kind in _KINDS:
                         self._consider(event.desktop)
-                    elif event.kind == "desktop.gone":
-                        self._attempts.pop(event.desktop, None)
 
     def _consider(self, desktop_id: str) -> None:
         if desktop_id not in self._waiting:
@@ -81,11 +79,8 @@ class Restarts:
     async def _bring_back(self, desktop_id: str) -> None:
         """Wait, and start it; as often as it takes, unless it is not wanted any more."""
         while (desktop := await self._still_due(desktop_id)) is not None:
-            if desktop.ready_at and seconds_since(desktop.ready_at) > STEADY_S:
-                self._attempts.pop(desktop_id, None)
-            attempt = self._attempts.get(desktop_id, 0)
-            self._attempts[desktop_id] = attempt + 1
             try:
+                attempt = await self._attempts(desktop)
                 await self._database.write(partial(_tell, desktop_id=desktop_id, attempt=attempt + 1))
                 await asyncio.sleep(pause_s(attempt))
                 if await self._still_due(desktop_id) is None:
@@ -98,6 +93,13 @@ class Restarts:
                 return
             except OrielError as error:
                 _LOG.warning("a desktop is not back", desktop=desktop_id, reason=error.message)
+
+    async def _attempts(self, desktop: Desktop) -> int:
+        """How often it was tried since it last ran for long."""
+        if desktop.ready_at and seconds_since(desktop.ready_at) > STEADY_S:
+            return 0
+        last = await self._database.read(lambda c: last_of(c, desktop.id, WAITING))
+        return int(last.data["attempt"]) if last is not None else 0
 
     async def _still_due(self, desktop_id: str) -> Desktop | None:
         def find(connection: Connection) -> Desktop | None:
@@ -124,4 +126,4 @@ def _tell(transaction: Transaction, desktop_id: str, attempt: int) -> None:
     desktop, wait_s = desktops.find(transaction.connection, desktop_id), pause_s(attempt - 1)
     if desktop is not None:
         message = f"starting again in {wait_s:g} s (attempt {attempt})"
-        record(transaction, desktop, "restart.waiting", message, {"attempt": attempt, "in_s": wait_s})
+        record(transaction, desktop, WAITING, message, {"attempt": attempt, "in_s": wait_s})

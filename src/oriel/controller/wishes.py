@@ -171,7 +171,7 @@ Amount = Annotated[int, Field(ge=0, le=1 << 62)]
 
 class EgressChange(Body):
     """Limits of 0 are none. A quota counts bytes both ways, over every restart, until `reset_quota` begins it
-    anew."""
+    anew. What an administrator sets on somebody else's desktop, only administrators change."""
 
     proxy: Name | None = None
     allow: list[Annotated[str, Field(max_length=300)]] | None = None

@@ -35,7 +35,7 @@ async def ask_plain(
 ) -> dict[str, Any]:
     """Ask `verb` on it; its result. What follows the answer stays there. Errors as wire.open_stream."""
     loop = asyncio.get_running_loop()
-    request = json.dumps({"verb": verb, "args": dict(args or {})}, separators=(",", ":")).encode() + b"\n"
+    request = json.dumps(wire.request_of(verb, args), separators=(",", ":")).encode() + b"\n"
     try:
         async with asyncio.timeout(deadline_s):
             await loop.sock_sendall(sock, request)

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from oriel.model import wire
+
 __all__ = ["log_json"]
 
 
@@ -23,6 +25,8 @@ class _JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "message": record.getMessage(),
         }
+        if request := wire.REQUEST.get():
+            line["request"] = request
         line |= self._always | getattr(record, "event", {})
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)
@@ -30,7 +34,8 @@ class _JsonLines(logging.Formatter):
 
 
 def log_json(level: int = logging.INFO, **always: str) -> None:
-    """Send the root logger to stderr as JSON lines, `always` with these fields.
+    """Send the root logger to stderr as JSON lines, `always` with these fields; and each with the id of the
+    request of the API that is served.
 
     `extra={"event": {…}}` adds fields to a line.
     """

@@ -8,14 +8,16 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from oriel.host.accounts import Account, may_command
 from oriel.model import wire
 from oriel.model.errors import ForbiddenError, HostError, OrielError
 
-__all__ = ["serve_unix"]
+__all__ = ["logged", "serve_unix"]
 
 LONGEST_PATH = 107  # bytes of sun_path, without its final NUL (unix(7))
 REFUSAL_DEADLINE_S = 2.0
@@ -95,6 +97,32 @@ async def _serve_peer(
         return
     with contextlib.suppress(asyncio.CancelledError):
         await wire.handle_connection(reader, writer, handlers, on_unknown_error=_neutral)
+
+
+def logged(handlers: Mapping[str, wire.Handler], quiet: Collection[str]) -> dict[str, wire.Handler]:
+    """With a line in the log for each that was served, how long it took and how it ended; not of the `quiet`
+    ones."""
+    return {verb: handler if verb in quiet else _logged(handler) for verb, handler in handlers.items()}
+
+
+def _logged(handler: wire.Handler) -> wire.Handler:
+    async def served(call: wire.Call) -> Mapping[str, Any] | None:
+        began, outcome = time.monotonic(), "unexpected"
+        try:
+            result = await handler(call)
+            outcome = "ok"
+            return result
+        except OrielError as error:
+            outcome = error.code
+            raise
+        except asyncio.CancelledError:
+            outcome = "cancelled"
+            raise
+        finally:
+            told = {"verb": call.verb, "outcome": outcome, "seconds": round(time.monotonic() - began, 3)}
+            _LOG.info("served %s", call.verb, extra={"event": told})
+
+    return served
 
 
 def _neutral(error: BaseException) -> OrielError:

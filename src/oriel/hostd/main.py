@@ -15,7 +15,7 @@ from oriel.host.accounts import Account, oriel_account, require_root
 from oriel.host.layout import Home
 from oriel.host.logs import log_json
 from oriel.host.records import read_json, tell, write_process
-from oriel.host.server import serve_unix
+from oriel.host.server import logged, serve_unix
 from oriel.host.systemd import notify
 from oriel.hostd.keepers import KEEPER, Keepers
 from oriel.hostd.removal import desktop_ids, sweep, sweep_regularly
@@ -29,6 +29,7 @@ from oriel.model.errors import OrielError
 __all__ = ["main", "serve"]
 
 _LOG = logging.getLogger(__name__)
+QUIET = frozenset({"hello", "list", "images", "templates"})  # asked all the time: no line in the log for each
 
 
 def main(
@@ -114,7 +115,7 @@ async def _serve(home: Home, account: Account, verbs: Verbs, ready: Callable[[],
     leaving = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, leaving.set)
-    async with serve_unix(home.hostd_socket, verbs.handlers(), account):
+    async with serve_unix(home.hostd_socket, logged(verbs.handlers(), QUIET), account):
         write_process(home.hostd_record, gid=account.gid, version=oriel.__version__)
         _LOG.info("serving %s", home.root)
         ready()

@@ -17,7 +17,7 @@ from oriel.host.accounts import Account
 from oriel.host.layout import DesktopPaths, Home
 from oriel.host.process import tail
 from oriel.host.records import read_json, write_process
-from oriel.host.server import serve_unix
+from oriel.host.server import logged, serve_unix
 from oriel.keeper.assembly import Plan
 from oriel.keeper.desktop import Desktop
 from oriel.keeper.guest import Guest
@@ -39,6 +39,11 @@ DriverOf = Callable[[Runtime, Home], Driver]
 
 LONGEST_DEADLINE_S = 3600.0
 CONSOLE_BYTES = 65536
+# Asked all the time, or open for as long as somebody looks: no line in the log for each.
+QUIET = frozenset({
+    "hello", "inspect", "usage", "events", "console", "access_log", "snapshots", "agent", "vnc", "cdp",
+    "media",
+})  # fmt: skip
 
 
 async def keep(
@@ -93,7 +98,7 @@ async def _serve(desktop: Desktop, paths: DesktopPaths, account: Account, ready:
         loop.add_signal_handler(number, leaving.set)
     await recover(desktop)
     verbs = _Verbs(desktop)
-    async with serve_unix(paths.keeper_socket, verbs.handlers(), account):
+    async with serve_unix(paths.keeper_socket, logged(verbs.handlers(), QUIET), account):
         write_process(paths.keeper_record, gid=account.gid, version=oriel.__version__)
         ready()
         await _first_of(leaving.wait(), desktop.gone.wait())

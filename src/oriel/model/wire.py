@@ -6,6 +6,9 @@ For a plain verb the connection then ends. For a stream verb it carries, after a
 the verb's documentation says: raw bytes, lines of JSON, or frames (one byte channel, four bytes
 length big-endian, payload).
 
+A request may say what it is `for`: the id of the API's request that it serves, by which the logs of all
+processes are joined. Whoever serves it asks others for the same.
+
 Either side may vanish at any time; nothing here waits without the caller's deadline. This module is
 copied into the guest: standard library only.
 """
@@ -15,9 +18,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +32,7 @@ from oriel.model.errors import NotFoundError, OrielError, UnavailableError, Wire
 __all__ = [
     "MAX_FRAME",
     "MAX_LINE",
+    "REQUEST",
     "Call",
     "Connect",
     "Handler",
@@ -42,15 +48,20 @@ __all__ = [
     "read_frame",
     "read_line",
     "relay",
+    "request_of",
     "result_of",
     "unix",
     "write_frame",
     "write_line",
 ]
 
+# What is done now is for this request of the API; "" if for none.
+REQUEST: ContextVar[str] = ContextVar("REQUEST", default="")
+
 MAX_LINE = 1 << 20  # bytes of one JSON line
 MAX_FRAME = 1 << 20  # bytes of one frame's payload
 RELAY_CHUNK = 1 << 16
+_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 
 Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
@@ -115,6 +126,7 @@ async def handle_connection(
         verb, args = request.get("verb"), request.get("args", {})
         if not isinstance(verb, str) or not isinstance(args, dict):
             raise WireError("a request is {verb: string, args: object}")
+        REQUEST.set(_id(request.get("for")))
         call_ = Call(verb, args, reader, writer, peer_of(writer))
         handler = handlers.get(verb)
         if handler is None:
@@ -137,6 +149,11 @@ async def handle_connection(
         await close(writer)
 
 
+def _id(given: object) -> str:
+    """It goes into logs: nothing else than an id does."""
+    return given if isinstance(given, str) and _ID.fullmatch(given) else ""
+
+
 async def _answer_error(writer: asyncio.StreamWriter, error: OrielError) -> None:
     with contextlib.suppress(ConnectionError):
         await write_line(writer, {"ok": False, "error": error.to_wire()})
@@ -154,7 +171,7 @@ async def open_stream(
     try:
         async with asyncio.timeout(deadline_s):
             reader, writer = await connect()
-            await write_line(writer, {"verb": verb, "args": dict(args or {})})
+            await write_line(writer, request_of(verb, args))
             answer = await read_line(reader)
         stream = Stream(result_of(verb, answer), reader, writer)
         writer = None
@@ -166,6 +183,12 @@ async def open_stream(
     finally:
         if writer is not None:
             await close(writer)
+
+
+def request_of(verb: str, args: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What is said to ask for `verb`."""
+    serves = {"for": request} if (request := REQUEST.get()) else {}
+    return {"verb": verb, "args": dict(args or {}), **serves}
 
 
 def result_of(verb: str, answer: Mapping[str, Any] | None) -> dict[str, Any]:

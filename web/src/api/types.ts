@@ -66,6 +66,15 @@ export interface Exit {
   country: string;
 }
 
+/** One connection of a desktop's access log. */
+export interface Access {
+  at: string;
+  host: string;
+  port: number;
+  bytes_in?: number;
+  bytes_out?: number;
+}
+
 /** What GET /desktops/…/egress tells, as far as the page shows it. */
 export interface Egress {
   proxy: string;
@@ -75,6 +84,8 @@ export interface Egress {
   open: number;
   denied: number;
   denied_by_reason: Record<string, number>;
+  /** Names of limits that only administrators change. */
+  held: readonly string[];
   upstream_errors: number;
   upstream_ok: boolean | null;
   latency_ms: Latency;

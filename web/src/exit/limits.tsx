@@ -35,11 +35,13 @@ export function changesOf(limits: Limits, told: Egress): Record<string, unknown>
 
 interface LimitFieldsProps {
   limits: Limits;
+  /** Names of those that are not this person's to change. */
+  held: readonly string[];
   onLimits: (limits: Limits) => void;
   fault: (field: string) => string;
 }
 
-export function LimitFields({ limits, onLimits, fault }: LimitFieldsProps) {
+export function LimitFields({ limits, held, onLimits, fault }: LimitFieldsProps) {
   return (
     <fieldset class="quota">
       <legend>{text.exit.limits}</legend>
@@ -50,6 +52,8 @@ export function LimitFields({ limits, onLimits, fault }: LimitFieldsProps) {
           value={limits[name]}
           onValue={(value) => onLimits({ ...limits, [name]: value })}
           fault={fault(name)}
+          readOnly={held.includes(name)}
+          help={held.includes(name) ? text.exit.held : ""}
           placeholder={name === "max_connections" ? "" : text.exit.unlimited}
           inputMode="numeric"
           autocomplete="off"
@@ -58,6 +62,7 @@ export function LimitFields({ limits, onLimits, fault }: LimitFieldsProps) {
       <Check
         label={text.exit.accessLog}
         checked={limits.access_log}
+        disabled={held.includes("access_log")}
         onChecked={(access_log) => onLimits({ ...limits, access_log })}
       />
     </fieldset>

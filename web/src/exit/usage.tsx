@@ -7,7 +7,8 @@ import { text } from "../text";
 interface UsageProps {
   told: Egress;
   busy: boolean;
-  onReset: () => void;
+  /** null: it is not this person's to count anew. */
+  onReset: (() => void) | null;
 }
 
 /** What went through since the desktop was made: bytes, connections, what was refused and why, how quick. */
@@ -48,9 +49,11 @@ export function Usage({ told, busy, onReset }: UsageProps) {
             aria-label={words.quota}
           />
           <span>{words.left(size(told.quota_left), size(told.byte_quota))}</span>
-          <Button onClick={onReset} busy={busy}>
-            {words.reset}
-          </Button>
+          {onReset && (
+            <Button onClick={onReset} busy={busy}>
+              {words.reset}
+            </Button>
+          )}
         </div>
       )}
     </section>

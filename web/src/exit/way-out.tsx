@@ -7,7 +7,9 @@ import { ExitBadge } from "../parts/badges";
 import { Button } from "../parts/button";
 import { Choice, Field } from "../parts/field";
 import { Notice } from "../parts/notice";
+import { mayAdminister } from "../session";
 import { text } from "../text";
+import { AccessLog } from "./access";
 import { useExits } from "./exits";
 import { changesOf, type Limits, LimitFields, limitsOf } from "./limits";
 import { Usage } from "./usage";
@@ -31,14 +33,15 @@ export function WayOut({ title, desktop, client, onChanged, children }: WayOutPr
   const exits = useExits();
   const [now, read] = useEgress(client, path);
   const [proxy, setProxy] = useState(desktop.proxy ?? "");
-  const [lists, setLists] = useState({ allow: "", deny: "" });
+  const [lists, setLists] = useState<{ allow?: string; deny?: string }>({}); // also what is typed before all is read
   const [limits, setLimits] = useState<Limits | null>(null);
   const [problem, setProblem] = useState<Problem | null>(null);
   const [busy, setBusy] = useState(false);
   useEffect(() => {
     if (now.problem) setProblem(now.problem);
     if (!now.told || limits) return; // what is being typed is not written over
-    setLists({ allow: now.told.allow.join(" "), deny: now.told.deny.join(" ") });
+    const told = { allow: now.told.allow.join(" "), deny: now.told.deny.join(" ") };
+    setLists((typed) => ({ ...told, ...typed }));
     setLimits(limitsOf(now.told));
   }, [now]);
   const change = async (wanted: object, after: () => void): Promise<void> => {
@@ -55,9 +58,10 @@ export function WayOut({ title, desktop, client, onChanged, children }: WayOutPr
   const apply = (event: Event): void => {
     event.preventDefault();
     if (!now.told || !limits) return;
-    const rules = { allow: words(lists.allow), deny: words(lists.deny) };
+    const rules = { allow: words(lists.allow ?? ""), deny: words(lists.deny ?? "") };
     void change({ proxy, ...rules, ...changesOf(limits, now.told) }, onChanged);
   };
+  const held = mayAdminister() ? [] : (now.told?.held ?? []);
   const fault = (field: string): string =>
     problem?.faults.find((one) => one.field.split(".")[0] === field)?.problem ?? "";
   return (
@@ -66,21 +70,28 @@ export function WayOut({ title, desktop, client, onChanged, children }: WayOutPr
       <ExitBadge proxy={desktop.proxy} exit={desktop.exit} />
       {desktop.exit?.was && <p class="way-out-warning">{text.exit.changed(desktop.exit.was, desktop.exit.ip)}</p>}
       {now.told?.upstream_ok === false && <p class="way-out-warning">{text.exit.broken}</p>}
-      {now.told && <Usage told={now.told} busy={busy} onReset={() => void change({ reset_quota: true }, read)} />}
+      {now.told && (
+        <Usage
+          told={now.told}
+          busy={busy}
+          onReset={held.includes("byte_quota") ? null : () => void change({ reset_quota: true }, read)}
+        />
+      )}
+      {now.told?.access_log && <AccessLog client={client} path={path} />}
       <Choice label={text.create.exit} value={proxy} options={exits} fault={fault("proxy")} onValue={setProxy} />
       {(["allow", "deny"] as const).map((list) => (
         <Field
           key={list}
           label={text.exit[list]}
           help={list === "allow" ? text.exit.allowHelp : ""}
-          value={lists[list]}
+          value={lists[list] ?? ""}
           onValue={(value) => setLists({ ...lists, [list]: value })}
           fault={fault(list)}
           spellcheck={false}
           autocomplete="off"
         />
       ))}
-      {limits && <LimitFields limits={limits} onLimits={setLimits} fault={fault} />}
+      {limits && <LimitFields limits={limits} held={held} onLimits={setLimits} fault={fault} />}
       {problem && !PLACED.some(fault) && <Notice problem={problem} />}
       <p class="field-help">{text.exit.applyHelp}</p>
       <div class="dialog-choices">

@@ -77,13 +77,14 @@ export function Choice({ label, value, options, fault = "", onValue }: ChoicePro
 interface CheckProps {
   label: string;
   checked: boolean;
+  disabled?: boolean;
   onChecked: (checked: boolean) => void;
 }
 
-export function Check({ label, checked, onChecked }: CheckProps) {
+export function Check({ label, checked, disabled = false, onChecked }: CheckProps) {
   return (
     <label class="check">
-      <input type="checkbox" checked={checked} onChange={(event) => onChecked(event.currentTarget.checked)} />
+      <input type="checkbox" checked={checked} disabled={disabled} onChange={(event) => onChecked(event.currentTarget.checked)} />
       {label}
     </label>
   );

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from alembic.migration import MigrationContext
-from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, MetaData, Table, insert, select, text
 
 import oriel
-from oriel.controller.store.database import make_engine, migrate
+from oriel.controller.store.database import LATEST, make_engine
+from oriel.controller.store.schema import migrate
 from oriel.model.errors import HostError, InvalidError, StateError
 from oriel.model.events import utc_now
 
@@ -97,7 +97,7 @@ def read_back(url: str, source: Path, files: Mapping[str, Path]) -> Summary:
                 )
             try:
                 migrate(connection, str(manifest["schema"]))
-            except CommandError as error:
+            except HostError as error:
                 raise HostError(
                     f"the backup was made by a newer Oriel, {manifest['version']}",
                     hint="install that one",
@@ -105,7 +105,7 @@ def read_back(url: str, source: Path, files: Mapping[str, Path]) -> Summary:
             for table in _tables(connection):
                 _fill(archive, connection, table)
             _set_counters(connection, manifest["counters"])
-            migrate(connection, "head")
+            migrate(connection, LATEST)
         written = [name for name in files if f"files/{name}" in manifest["members"]]
         for name in written:
             _write_file(files[name], _member(archive, f"files/{name}"))

@@ -15,20 +15,18 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
-from alembic import command
-from alembic.config import Config
-from alembic.util import CommandError
 from pydantic_core import from_json, to_json
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from oriel.model.errors import HostError, NoSpaceError, OrielError, UnavailableError
 from oriel.model.events import Event
 
-__all__ = ["Database", "Transaction", "make_engine", "migrate"]
+__all__ = ["LATEST", "Database", "Transaction", "make_engine"]
+
+LATEST = "0001"  # the newest revision of the tables
 
 READERS = 4
 MAX_BATCH = 256
@@ -114,17 +112,12 @@ class Database:
             self._engine = make_engine(self._url)
             try:
                 with self._engine.begin() as connection:
-                    migrate(connection, "head")
+                    _bring_up_to_date(connection)
             except BaseException:
                 self._engine.dispose()
                 raise
         except DBAPIError as error:
             raise _translated(error) from error
-        except CommandError as error:
-            raise HostError(
-                f"the database does not fit this version of Oriel: {error}",
-                hint="start the version that wrote it, or restore a backup",
-            ) from error
         except SQLAlchemyError as error:
             # Without its text: that may hold the address, and the address a password.
             raise HostError(
@@ -195,12 +188,19 @@ def _apply(
     return result, None
 
 
-def migrate(connection: Connection, revision: str) -> None:
-    """Bring the tables to a revision. CommandError if it is none of ours."""
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    config.attributes["connection"] = connection
-    command.upgrade(config, revision)
+def _bring_up_to_date(connection: Connection) -> None:
+    if _revision(connection) != LATEST:
+        # Alembic takes a tenth of a second to load, which a controller that comes back has not.
+        from oriel.controller.store.schema import migrate
+
+        migrate(connection, LATEST)
+
+
+def _revision(connection: Connection) -> str | None:
+    """The tables' own word; None if there are none."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
 def make_engine(url: str) -> Engine:

@@ -115,6 +115,7 @@ class Desktop:
     origin: str = ""  # of a fork: DESKTOP/SNAPSHOT that it begins as
     place: int = 0  # which of the proxy's addresses is its own
     limits: Mapping[str, Any] = field(default_factory=dict)  # of its policy, where not the default
+    held: tuple[str, ...] = ()  # names of limits that only administrators change
     exit_ip: str = ""  # the address the world sees, as last asked
     exit_was: str = ""  # what that was before it changed without being asked to
     number: int = 0  # in the order of creation
@@ -164,7 +165,8 @@ def _desktop(row: Row[Any]) -> Desktop:
     values["state"] = _STATES[values["state"]]
     values["runtime"] = _RUNTIMES[values["runtime"]]
     values["isolation"] = _ISOLATIONS[values["isolation"]]
-    values["allow"], values["deny"] = tuple(values["allow"]), tuple(values["deny"])
+    for name in ("allow", "deny", "held"):
+        values[name] = tuple(values[name])
     return Desktop(**values)
 
 
@@ -247,9 +249,8 @@ def _read_by_marks(connection: Connection, marks: Sequence[_Mark]) -> list[Deskt
 
 def add(transaction: Transaction, desktop: Desktop) -> Desktop:
     """A new desktop, `creating`. StateError if the name is taken."""
-    values = {item.name: getattr(desktop, item.name) for item in desktops.columns if item.name != "number"}
-    values |= {"allow": list(desktop.allow), "deny": list(desktop.deny), "labels": dict(desktop.labels),
-               "limits": dict(desktop.limits), "timings": dict(desktop.timings)}  # fmt: skip
+    columns = (column.name for column in desktops.columns if column.name != "number")
+    values = _plain({name: getattr(desktop, name) for name in columns})
     place = take(transaction, desktop.proxy, desktop_id=desktop.id, owner_id=desktop.owner_id)
     values |= {"place": place, "exit_ip": "", "exit_was": ""}
     try:

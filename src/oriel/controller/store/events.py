@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, Select, delete, func, insert, or_, select
+from sqlalchemy import Connection, Row, Select, delete, func, insert, or_, select
 
 from oriel.controller.store.database import Transaction
 from oriel.controller.store.tables import audit, events
@@ -18,6 +18,7 @@ __all__ = [
     "after",
     "audit_after",
     "audit_page",
+    "last_of",
     "newest",
     "record",
     "trim",
@@ -75,10 +76,20 @@ def after(
         query = query.where(events.c.desktop == desktop)
     if owner_id is not None:
         query = query.where(or_(events.c.owner_id == owner_id, events.c.desktop.in_(also)))
-    return [
-        Event(seq=row.seq, at=row.at, desktop=row.desktop, kind=row.kind, message=row.message, data=row.data)
-        for row in connection.execute(query)
-    ]
+    return [_event(row) for row in connection.execute(query)]
+
+
+def _event(row: Row[Any]) -> Event:
+    return Event(
+        seq=row.seq, at=row.at, desktop=row.desktop, kind=row.kind, message=row.message, data=row.data
+    )
+
+
+def last_of(connection: Connection, desktop: str, kind: str) -> Event | None:
+    """The newest event of that kind, if it is still kept."""
+    query = select(events).where(events.c.desktop == desktop, events.c.kind == kind)
+    row = connection.execute(query.order_by(events.c.seq.desc()).limit(1)).first()
+    return None if row is None else _event(row)
 
 
 def newest(connection: Connection) -> int:

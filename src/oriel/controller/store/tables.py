@@ -106,6 +106,7 @@ desktops = Table(
     Column("allow", JSON, nullable=False),
     Column("deny", JSON, nullable=False),
     Column("limits", JSON, nullable=False),  # the rest of its policy, where it is not the default
+    Column("held", JSON, nullable=False),  # names of those that only administrators change
     Column("exit_ip", String(45), nullable=False),  # the address the world sees, "" while unknown
     Column("exit_was", String(45), nullable=False),  # what it was before it changed unasked, else ""
     Column("idle_timeout_s", Integer, nullable=False),

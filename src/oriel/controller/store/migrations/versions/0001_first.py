@@ -98,6 +98,7 @@ def _desktops() -> None:
         sa.Column("allow", sa.JSON(), nullable=False),
         sa.Column("deny", sa.JSON(), nullable=False),
         sa.Column("limits", sa.JSON(), nullable=False),
+        sa.Column("held", sa.JSON(), nullable=False),
         sa.Column("exit_ip", sa.String(length=45), nullable=False),
         sa.Column("exit_was", sa.String(length=45), nullable=False),
         sa.Column("idle_timeout_s", sa.Integer(), nullable=False),
