@@ -16,7 +16,7 @@ from oriel.controller.control import Viewer
 from oriel.controller.door import Opened, until_ended
 from oriel.controller.live import Connection
 from oriel.controller.parts import Parts
-from oriel.controller.problems import status_of
+from oriel.controller.problems import neutral, status_of
 from oriel.controller.rights import Mode, Permission, Principal, Reach, seconds_until
 from oriel.controller.sharing import Circle
 from oriel.controller.store.desktops import Desktop
@@ -101,6 +101,8 @@ async def take_up(parts: Parts, carried: Carried, session: GoOn) -> None:
     except OrielError as error:
         _LOG.info("what was open is closed", kind=carried.kind, code=error.code)
         carried.end(4000 + status_of(error), error.code)
+    except Exception as error:
+        carried.end(4500, neutral(error).code)
 
 
 async def _take_up(parts: Parts, carried: Carried, session: GoOn) -> None:

@@ -8,7 +8,7 @@ import fcntl
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,7 @@ from oriel.controller.moments import Moments
 from oriel.controller.parts import Parts
 from oriel.controller.passwords import Passwords
 from oriel.controller.pool import Pool
+from oriel.controller.problems import neutral
 from oriel.controller.restarts import Restarts
 from oriel.controller.room import Room
 from oriel.controller.rules import Traffic, keep_rules
@@ -60,6 +61,7 @@ __all__ = ["Address", "Server", "alone", "assemble", "make_directories", "serve"
 
 GRACE_S = 3  # for answers under way when we stop
 TRIM_EVERY_S = 600.0
+AGAIN_S = 2.0
 # Seconds between pings; a viewer that vanished is noticed within two of them.
 PING_S = 20.0
 _LOG = structlog.get_logger(__name__)
@@ -174,19 +176,33 @@ async def assemble(home: Home, settings: Settings, url: str) -> AsyncIterator[Pa
 
 
 def _begin_background(group: asyncio.TaskGroup, parts: Parts) -> None:
-    """What goes on for as long as the controller does, whoever asks or not."""
+    """What goes on for as long as the controller does, whoever asks or not, and whatever goes wrong in it."""
     database, supervisor, settings = parts.database, parts.supervisor, parts.settings
     traffic = Traffic(parts.fleet, settings.idle_bytes_per_second)
-    restarts = Restarts(group, bus=parts.bus, database=database, supervisor=supervisor, metrics=parts.metrics)
-    group.create_task(parts.porter.keep(), name="porter")
-    group.create_task(supervisor.keep_adopting(), name="adopt")
-    group.create_task(_trim(parts), name="trim events")
+    restarts = Restarts(bus=parts.bus, database=database, supervisor=supervisor, metrics=parts.metrics)
+    lasting: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
+        "porter": parts.porter.keep,
+        "adopt": supervisor.keep_adopting,
+        "trim events": lambda: _trim(parts),
+        "pool": parts.pool.keep,
+        "rules": lambda: keep_rules(database, parts.live, supervisor, parts.moments, traffic),
+        "tally": lambda: tally(parts.bus, database, parts.metrics),
+        "restarts": restarts.watch,
+    }
     if settings.keep_templates:
-        group.create_task(parts.templates.keep(), name="templates")
-    group.create_task(parts.pool.keep(), name="pool")
-    group.create_task(keep_rules(database, parts.live, supervisor, parts.moments, traffic), name="rules")
-    group.create_task(tally(parts.bus, database, parts.metrics), name="tally")
-    group.create_task(restarts.watch(), name="restarts")
+        lasting["templates"] = parts.templates.keep
+    for name, work in lasting.items():
+        group.create_task(_lasting(work), name=name)
+
+
+async def _lasting(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """To its own end; begun again if it fails: raised in the group, that would end everything else."""
+    while True:
+        try:
+            return await work()
+        except Exception as error:
+            neutral(error)
+        await asyncio.sleep(AGAIN_S)
 
 
 class Server(uvicorn.Server):

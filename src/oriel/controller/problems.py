@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from oriel.controller.encoding import JsonResponse
+from oriel.host.exhaustion import exhausted
 from oriel.model.errors import (
     AuthError,
     BusyError,
@@ -85,10 +86,11 @@ def problem(error: OrielError, *, request_id: str = "") -> ProblemResponse:
 
 
 def neutral(error: BaseException) -> OrielError:
-    """What to say of an error that nobody foresaw: one sentence and a number that the log knows."""
+    """What to say of an error that nobody foresaw: what has run out, or one sentence and the number of its
+    line in the log."""
     number = secrets.token_hex(4)
     _LOG.error("unexpected error", error_id=number, exc_info=error)
-    return OrielError(
+    return exhausted(error) or OrielError(
         f"something unexpected went wrong (error {number})",
         hint="try again; the operator finds the reason in the controller's log under this number",
     )

@@ -34,23 +34,14 @@ def pause_s(attempt: int) -> float:
 
 
 class Restarts:
-    """Runs inside `group`. How often a desktop was tried is in its events, for the next controller too."""
+    """How often a desktop was tried is in its events, for the next controller too."""
 
-    def __init__(
-        self,
-        group: asyncio.TaskGroup,
-        *,
-        bus: Bus,
-        database: Database,
-        supervisor: Supervisor,
-        metrics: Metrics,
-    ) -> None:
-        self._group = group
+    def __init__(self, *, bus: Bus, database: Database, supervisor: Supervisor, metrics: Metrics) -> None:
         self._bus = bus
         self._database = database
         self._supervisor = supervisor
         self._metrics = metrics
-        self._waiting: dict[str, asyncio.Task[None]] = {}
+        self._waiting: dict[str, asyncio.Task[OrielError | None]] = {}
 
     async def watch(self) -> None:
         """For ever: what is due already, then each end as it happens."""
@@ -65,7 +56,7 @@ class Restarts:
 
     def _consider(self, desktop_id: str) -> None:
         if desktop_id not in self._waiting:
-            task = self._group.create_task(self._bring_back(desktop_id), name=f"restart {desktop_id}")
+            task = self._supervisor.spawn(self._bring_back(desktop_id), f"restart {desktop_id}")
             self._waiting[desktop_id] = task
             task.add_done_callback(lambda _: self._waiting.pop(desktop_id, None))
 

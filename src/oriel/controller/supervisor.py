@@ -415,8 +415,13 @@ class Supervisor:
 
     async def _judged(self, desktop_id: str, work: Coroutine[Any, Any, None]) -> None:
         outcome = await _outcome(work)
-        if outcome is not None:
-            await self._fail(desktop_id, outcome, during=(_S.CREATING, _S.STARTING))
+        while outcome is not None:
+            told = await _outcome(self._fail(desktop_id, outcome, during=(_S.CREATING, _S.STARTING)))
+            if told is None:
+                return
+            # Not to be lost: else the desktop would seem to start for ever.
+            _LOG.warning("a failure could not be written", desktop=desktop_id, reason=told.message)
+            await asyncio.sleep(RETRY_S)
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[OrielError | None]:
         return self._group.create_task(_outcome(work), name=name)

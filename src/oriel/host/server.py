@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from oriel.host.accounts import Account, may_command
+from oriel.host.exhaustion import exhausted
 from oriel.model import wire
 from oriel.model.errors import ForbiddenError, HostError, OrielError
 
@@ -128,4 +129,6 @@ def _logged(handler: wire.Handler) -> wire.Handler:
 def _neutral(error: BaseException) -> OrielError:
     number = secrets.token_hex(4)
     _LOG.error("unexpected error %s", number, exc_info=error)
-    return OrielError(f"something unexpected went wrong (error {number})", hint="the log has that number")
+    return exhausted(error) or OrielError(
+        f"something unexpected went wrong (error {number})", hint="the log has that number"
+    )
