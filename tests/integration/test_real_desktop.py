@@ -226,8 +226,9 @@ def test_one_id_joins_what_all_processes_say_of_a_request(server: Server) -> Non
         assert answer.status_code == 201, answer.text
     home, request = Home(server.home), answer.headers["X-Request-Id"]
     try:
-        server.oriel("exec", name, "--", "true", timeout=READY_S)
-        keeper = home.desktop(answer.json()["id"]).keeper_log
+        made = Made(server, name, answer.json()["id"], "container")
+        made.wait_state("running", READY_S)
+        keeper = home.desktop(made.id).keeper_log
         for log, verb in ((home.hostd_log, "create"), (keeper, "configure_egress"), (keeper, "start")):
             lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
             said = [line for line in lines if line.get("request") == request]

@@ -15,7 +15,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
-from oriel.controller.store import desktops, events, people, schema
+from oriel.controller.store import desktops, events, listing, people, schema
 from oriel.controller.store.database import LATEST, Database, Transaction
 from oriel.controller.store.desktops import Desktop, Wanted
 from oriel.controller.store.people import User
@@ -157,13 +157,13 @@ def test_pages_go_backwards_from_the_newest(store: str) -> None:
             await with_ann(database)
             for number in range(1, 6):
                 await database.write(lambda t, n=number: desktops.add(t, desktop(n)))
-            first = await database.read(lambda c: desktops.page(c, owner_id=ANN.id, before=None, limit=2))
+            first = await database.read(lambda c: listing.page(c, owner_id=ANN.id, before=None, limit=2))
             rest = await database.read(
-                lambda c: desktops.page(c, owner_id=None, before=first[-1].number, limit=9)
+                lambda c: listing.page(c, owner_id=None, before=first[-1].number, limit=9)
             )
             assert [one.name for one in [*first, *rest]] == ["one-5", "one-4", "one-3", "one-2", "one-1"]
             assert (
-                await database.read(lambda c: desktops.page(c, owner_id="u-bob", before=None, limit=9)) == []
+                await database.read(lambda c: listing.page(c, owner_id="u-bob", before=None, limit=9)) == []
             )
 
     asyncio.run(run())
@@ -235,7 +235,7 @@ def test_a_desktop_that_is_gone_is_never_taken_for_the_next_one(store: str) -> N
             await with_ann(database)
             for number in (1, 2):
                 made = await database.write(lambda t, n=number: desktops.add(t, desktop(n)))
-                listed = await database.read(lambda c: desktops.page(c, owner_id=None, before=None, limit=10))
+                listed = await database.read(lambda c: listing.page(c, owner_id=None, before=None, limit=10))
                 assert [one.id for one in listed] == [made.id]
                 await database.write(lambda t, made=made: desktops.forget(t, made.id))
 

@@ -8,7 +8,7 @@ import fcntl
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from oriel.controller.admission import Admission
 from oriel.controller.api.session_socket import go_on
 from oriel.controller.app import build_app
 from oriel.controller.attending import take_up
+from oriel.controller.background import background, begin, finish
 from oriel.controller.bus import Bus
 from oriel.controller.countries import Countries
 from oriel.controller.credentials import Credentials
@@ -31,18 +32,13 @@ from oriel.controller.moments import Moments
 from oriel.controller.parts import Parts
 from oriel.controller.passwords import Passwords
 from oriel.controller.pool import Pool
-from oriel.controller.problems import neutral
-from oriel.controller.restarts import Restarts
 from oriel.controller.room import Room
-from oriel.controller.rules import Traffic, keep_rules
 from oriel.controller.sharing import Sharing
 from oriel.controller.sign_on import SignOn
 from oriel.controller.stills import Stills
 from oriel.controller.store.database import Database
-from oriel.controller.store.events import trim
 from oriel.controller.store.quotas import FIELDS, Quotas
 from oriel.controller.supervisor import Supervisor
-from oriel.controller.tally import tally
 from oriel.controller.templates import Templates
 from oriel.controller.tickets import Tickets
 from oriel.controller.tls import Certificate
@@ -54,14 +50,12 @@ from oriel.host.program import CHECKOUT
 from oriel.host.records import write_process
 from oriel.host.settings import Settings
 from oriel.host.systemd import notify
-from oriel.model.errors import HostError, OrielError, StateError
+from oriel.model.errors import HostError, StateError
 from oriel.porter import Porter
 
 __all__ = ["Address", "Server", "alone", "assemble", "make_directories", "serve"]
 
 GRACE_S = 3  # for answers under way when we stop
-TRIM_EVERY_S = 600.0
-AGAIN_S = 2.0
 # Seconds between pings; a viewer that vanished is noticed within two of them.
 PING_S = 20.0
 _LOG = structlog.get_logger(__name__)
@@ -128,7 +122,7 @@ async def assemble(home: Home, settings: Settings, url: str) -> AsyncIterator[Pa
         stack.push_async_callback(stills.close)
         sharing = Sharing(database)
         stack.push_async_callback(sharing.close)
-        group = await stack.enter_async_context(_background())
+        group = await stack.enter_async_context(background())
         draining = Draining()
         room = Room(fleet, settings, draining)
         admission = Admission(fleet, database, room, settings)
@@ -167,42 +161,12 @@ async def assemble(home: Home, settings: Settings, url: str) -> AsyncIterator[Pa
                 supervisor, fleet=fleet, live=live, room=room, settings=settings, draining=draining
             ),
         )  # fmt: skip
-        stack.push_async_callback(_finish_background, parts)
-        _begin_background(group, parts)
+        stack.push_async_callback(finish, parts)
+        begin(group, parts)
         stack.callback(live.close)
         stack.callback(bus.close)
         stack.callback(porter.close)
         yield parts
-
-
-def _begin_background(group: asyncio.TaskGroup, parts: Parts) -> None:
-    """What goes on for as long as the controller does, whoever asks or not, and whatever goes wrong in it."""
-    database, supervisor, settings = parts.database, parts.supervisor, parts.settings
-    traffic = Traffic(parts.fleet, settings.idle_bytes_per_second)
-    restarts = Restarts(bus=parts.bus, database=database, supervisor=supervisor, metrics=parts.metrics)
-    lasting: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
-        "porter": parts.porter.keep,
-        "adopt": supervisor.keep_adopting,
-        "trim events": lambda: _trim(parts),
-        "pool": parts.pool.keep,
-        "rules": lambda: keep_rules(database, parts.live, supervisor, parts.moments, traffic),
-        "tally": lambda: tally(parts.bus, database, parts.metrics),
-        "restarts": restarts.watch,
-    }
-    if settings.keep_templates:
-        lasting["templates"] = parts.templates.keep
-    for name, work in lasting.items():
-        group.create_task(_lasting(work), name=name)
-
-
-async def _lasting(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """To its own end; begun again if it fails: raised in the group, that would end everything else."""
-    while True:
-        try:
-            return await work()
-        except Exception as error:
-            neutral(error)
-        await asyncio.sleep(AGAIN_S)
 
 
 class Server(uvicorn.Server):
@@ -279,25 +243,6 @@ async def _fresh(certificate: Certificate | None) -> AsyncIterator[None]:
         keeping.cancel()
 
 
-@contextlib.asynccontextmanager
-async def _background() -> AsyncIterator[asyncio.TaskGroup]:
-    """A group whose tasks run as long as the block: most have no end of their own."""
-    made: asyncio.Future[asyncio.TaskGroup] = asyncio.get_running_loop().create_future()
-
-    async def run() -> None:
-        async with asyncio.TaskGroup() as group:
-            made.set_result(group)
-            await asyncio.Event().wait()
-
-    task = asyncio.create_task(run(), name="background")
-    try:
-        yield await made
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-
 def make_directories(home: Home) -> None:
     """Those the controller writes to. HostError if it may not."""
     for directory in (home.controller, home.stills):
@@ -327,16 +272,3 @@ def alone(home: Home) -> Iterator[None]:
 
 def _create(group: asyncio.TaskGroup, work: Coroutine[Any, Any, None], name: str) -> None:
     group.create_task(work, name=name)
-
-
-async def _trim(parts: Parts) -> None:
-    while True:
-        try:
-            await parts.database.write(lambda t: trim(t, parts.settings.events_kept))
-        except OrielError as error:
-            _LOG.warning("old events could not be dropped", reason=error.message)
-        await asyncio.sleep(TRIM_EVERY_S)
-
-
-async def _finish_background(parts: Parts) -> None:
-    await asyncio.gather(*parts.background, return_exceptions=True)

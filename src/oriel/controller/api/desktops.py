@@ -17,7 +17,7 @@ from oriel.controller.encoding import JsonResponse, before_of, list_of
 from oriel.controller.parts import Parts, parts_of
 from oriel.controller.rights import Permission, Principal, Reach, later
 from oriel.controller.store import desktops as store
-from oriel.controller.store import shares
+from oriel.controller.store import listing, shares
 from oriel.controller.store.database import Transaction
 from oriel.controller.store.desktops import Desktop
 from oriel.controller.store.quotas import size_of
@@ -82,7 +82,9 @@ async def list_desktops(
 
     def read(connection: Connection) -> tuple[list[Desktop], dict[str, Share]]:
         shared = shares.shared_with(connection, principal.user_id) if owner_id else {}
-        rows = store.page(connection, owner_id=owner_id, before=before, limit=limit + 1, shared=shared.keys())
+        rows = listing.page(
+            connection, owner_id=owner_id, before=before, limit=limit + 1, shared=shared.keys()
+        )
         return rows, shared
 
     rows, shared = await parts.database.read(read)

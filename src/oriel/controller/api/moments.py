@@ -14,7 +14,7 @@ from oriel.controller.api.desktops import described
 from oriel.controller.encoding import JsonResponse
 from oriel.controller.parts import parts_of
 from oriel.controller.rights import Permission, Principal, Reach
-from oriel.controller.store import desktops as store
+from oriel.controller.store import listing
 from oriel.controller.store.database import Transaction
 from oriel.controller.store.desktops import Desktop
 from oriel.controller.store.quotas import size_of
@@ -102,7 +102,7 @@ async def list_all_snapshots(request: Request, principal: Known) -> Response:
     """Of all your desktops whose keeper answers; each with its `desktop`."""
     parts = parts_of(request)
     mine = await parts.database.read(
-        lambda c: store.page(c, owner_id=principal.user_id, before=None, limit=1000)
+        lambda c: listing.page(c, owner_id=principal.user_id, before=None, limit=1000)
     )
     items: list[dict[str, Any]] = []
     for one in mine:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Engine, Row, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from oriel.controller.store.database import Transaction
@@ -20,6 +19,7 @@ from oriel.model.spec import DesktopSpec, Isolation, Rates, Runtime, Screen
 from oriel.model.state import State, check_transition
 
 __all__ = [
+    "SELECT",
     "Desktop",
     "IdleAction",
     "Restart",
@@ -29,6 +29,7 @@ __all__ = [
     "advance",
     "change",
     "count_states",
+    "desktop_of",
     "every",
     "find",
     "forget",
@@ -36,7 +37,6 @@ __all__ = [
     "known_by_key",
     "move",
     "note",
-    "page",
     "remember_key",
     "ruled",
     "running",
@@ -151,8 +151,9 @@ class Desktop:
         )
 
 
-_SELECT = select(desktops, users.c.name.label("owner")).join(users, users.c.id == desktops.c.owner_id)
-_COLUMNS = tuple(_SELECT.selected_columns.keys())
+# Every column of a desktop, for `desktop_of`.
+SELECT = select(desktops, users.c.name.label("owner")).join(users, users.c.id == desktops.c.owner_id)
+_COLUMNS = tuple(SELECT.selected_columns.keys())
 # A list makes thousands of these: looking a value up in a dictionary is several times quicker than asking
 # the enumeration.
 _STATES = {str(state): state for state in State}
@@ -160,7 +161,7 @@ _RUNTIMES = {str(runtime): runtime for runtime in Runtime}
 _ISOLATIONS = {str(isolation): isolation for isolation in Isolation}
 
 
-def _desktop(row: Row[Any]) -> Desktop:
+def desktop_of(row: Row[Any]) -> Desktop:
     values = dict(zip(_COLUMNS, row, strict=True))
     values["state"] = _STATES[values["state"]]
     values["runtime"] = _RUNTIMES[values["runtime"]]
@@ -172,14 +173,14 @@ def _desktop(row: Row[Any]) -> Desktop:
 
 def find(connection: Connection, ref: str) -> Desktop | None:
     """By id or by name. An id has a form that no name of a person's choosing should have, and wins."""
-    row = connection.execute(_SELECT.where(desktops.c.id == ref)).first()
+    row = connection.execute(SELECT.where(desktops.c.id == ref)).first()
     if row is None:
-        row = connection.execute(_SELECT.where(desktops.c.name == ref)).first()
-    return None if row is None else _desktop(row)
+        row = connection.execute(SELECT.where(desktops.c.name == ref)).first()
+    return None if row is None else desktop_of(row)
 
 
 def every(connection: Connection) -> list[Desktop]:
-    return [_desktop(row) for row in connection.execute(_SELECT.order_by(desktops.c.number))]
+    return [desktop_of(row) for row in connection.execute(SELECT.order_by(desktops.c.number))]
 
 
 def count_states(connection: Connection) -> dict[str, int]:
@@ -203,48 +204,6 @@ def running(connection: Connection, owner_id: str | None) -> list[str]:
     if owner_id is not None:
         query = query.where(desktops.c.owner_id == owner_id)
     return list(connection.execute(query).scalars())
-
-
-def page(
-    connection: Connection,
-    *,
-    owner_id: str | None,
-    before: int | None,
-    limit: int,
-    shared: Collection[str] = (),
-) -> list[Desktop]:
-    """The newest `limit`, older than the number `before`; of one owner with the ids `shared`, or of all."""
-    query = _MARKS.order_by(desktops.c.number.desc()).limit(limit)
-    if owner_id is not None:
-        query = query.where(or_(desktops.c.owner_id == owner_id, desktops.c.id.in_(shared)))
-    if before is not None:
-        query = query.where(desktops.c.number < before)
-    return _read_by_marks(connection, [tuple(row) for row in connection.execute(query)])
-
-
-# A desktop that was read is kept: a list costs three columns a row, and the rest only of those that changed.
-_Mark = tuple[int, int, str]
-_MARKS = select(desktops.c.number, desktops.c.revision, users.c.name).join(
-    users, users.c.id == desktops.c.owner_id
-)
-_KEPT = 4096
-_kept: WeakKeyDictionary[Engine, dict[_Mark, Desktop]] = WeakKeyDictionary()
-
-
-def _read_by_marks(connection: Connection, marks: Sequence[_Mark]) -> list[Desktop]:
-    """One list in the order of `marks`; of those that went meanwhile nothing."""
-    kept = _kept.setdefault(connection.engine, {})
-    changed = [mark[0] for mark in marks if mark not in kept]
-    fresh: dict[_Mark, Desktop] = {}
-    for some in range(0, len(changed), 500):
-        query = _SELECT.where(desktops.c.number.in_(changed[some : some + 500]))
-        for row in connection.execute(query):
-            desktop = _desktop(row)
-            fresh[desktop.number, desktop.revision, desktop.owner] = desktop
-    found = [one for mark in marks if (one := kept.get(mark) or fresh.get(mark)) is not None]
-    if fresh:
-        _kept[connection.engine] = dict(list((kept | fresh).items())[-_KEPT:])
-    return found
 
 
 def add(transaction: Transaction, desktop: Desktop) -> Desktop:
