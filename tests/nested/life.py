@@ -34,6 +34,7 @@ SIZE = ("--vcpus", "1", "--memory-mib", "1024")
 SHAPE = ("--runtime", "firecracker", *SIZE, "--proxy", "none", "--deadline", str(LONG_S))
 TIMES: dict[str, float] = {}
 CYCLES = 10
+PATIENT = {"ORIEL_START_DEADLINE_S": str(LONG_S), "ORIEL_STOP_DEADLINE_S": "300"}
 
 
 @contextlib.contextmanager
@@ -62,7 +63,7 @@ def server(images_directory: Path) -> Iterator[Server]:
     with timed("serve"):
         made = start_server(
             images_directory, "--no-desktop", home=home,
-            settings=NOTHING_AHEAD | {"ORIEL_START_DEADLINE_S": str(LONG_S), "ORIEL_STOP_DEADLINE_S": "300"},
+            settings=NOTHING_AHEAD | PATIENT,
         )  # fmt: skip
     yield made
     stop_server(made)

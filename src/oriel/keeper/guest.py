@@ -23,6 +23,7 @@ __all__ = ["Announcements", "Guest", "machine_id"]
 
 CDP_PORT = 9222  # on the guest's loopback: reached through the agent
 CONNECT_DEADLINE_S = 10.0
+SLOW_S = 60.0  # by which a guest on a slow, busy host may be late; a template is not lost for that
 
 
 def machine_id(desktop_id: str) -> str:
@@ -102,7 +103,7 @@ class Guest:
     async def settle(self, *, least_s: float, deadline_s: float) -> dict[str, Any]:
         """Until it is idle, with everything in its memory that the first minute of a user needs."""
         asked = {"least_s": least_s, "deadline_s": deadline_s}
-        return await self._ask("settle", asked, deadline_s + 5)
+        return await self._ask("settle", asked, deadline_s + SLOW_S)
 
     async def wait_ready(self, kinds: Sequence[str], *, deadline_s: float) -> dict[str, Any]:
         """Until a window of each kind is mapped and painted."""
