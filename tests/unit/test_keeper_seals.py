@@ -76,6 +76,14 @@ def test_a_template_that_rots_is_noticed_when_it_is_read(template: Moment, offse
         check_template(template, seal)
 
 
+@pytest.mark.parametrize("name", ["pages", "memory", "disk.img"])
+def test_a_file_that_is_missing_is_said(template: Moment, name: str) -> None:
+    seal = seal_of(template, template=True)
+    (template.directory / name).unlink()
+    with pytest.raises(HostError, match=f"{name} cannot be read"):
+        check_seal(template, seal)
+
+
 def test_a_desktop_does_not_go_on_over_a_base_that_was_changed(template: Moment, tmp_path: Path) -> None:
     own = Moment(tmp_path / "paused")
     own.directory.mkdir()

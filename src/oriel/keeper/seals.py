@@ -6,6 +6,7 @@ for that: when they were last written to is compared each time, and hostd reads 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -37,30 +38,39 @@ def seal_of(moment: Moment, *, template: bool) -> dict[str, str]:
 
 def check_seal(moment: Moment, seal: dict[str, str]) -> None:
     """HostError if a file was changed since it was sealed, as far as can be told at once."""
-    for name in SMALL:
-        file = moment.directory / name
-        if name in seal and (not file.exists() or _digest(file) != seal[name]):
-            raise HostError(f"{file} is damaged")
-    for name in (*LARGE, "base"):
-        written, file = seal.get(f"{name} written"), moment.directory / name
-        if written is not None and (not file.exists() or _written(file) != written):
-            raise HostError(f"{file} was changed since it was made")
+    with _readable():
+        for name in SMALL:
+            file = moment.directory / name
+            if name in seal and _digest(file) != seal[name]:
+                raise HostError(f"{file} is damaged")
+        for name in (*LARGE, "base"):
+            written, file = seal.get(f"{name} written"), moment.directory / name
+            if written is not None and _written(file) != written:
+                raise HostError(f"{file} was changed since it was made")
 
 
 def check_template(moment: Moment, seal: dict[str, str]) -> None:
     """HostError if anything in a template's large files is not as it was; reads all of them."""
-    for name in LARGE:
-        if name in seal and _digest_of_sparse(moment.directory / name) != seal[name]:
-            raise HostError(f"{moment.directory / name} is damaged")
+    with _readable():
+        for name in LARGE:
+            if name in seal and _digest_of_sparse(moment.directory / name) != seal[name]:
+                raise HostError(f"{moment.directory / name} is damaged")
 
 
 def stamp_of(moment: Moment) -> tuple[int, ...]:
     """Another one once a large file was written to or replaced; HostError if one is missing."""
-    try:
+    with _readable():
         found = [(moment.directory / name).stat() for name in LARGE]
-    except FileNotFoundError as error:
-        raise HostError(f"{error.filename} is missing") from error
     return tuple(number for file in found for number in (file.st_ino, file.st_size, file.st_mtime_ns))
+
+
+@contextlib.contextmanager
+def _readable() -> Iterator[None]:
+    """A file that is missing, or that its disk does not give back, is one more that is not as it was."""
+    try:
+        yield
+    except OSError as error:
+        raise HostError(f"{error.filename or 'a file'} cannot be read: {error.strerror}") from error
 
 
 def _written(file: Path) -> str:
