@@ -141,18 +141,6 @@ def test_what_runs_goes_on_after_a_pause_and_any_request_wakes_it(pair: tuple[De
     assert counted == [str(number + 1) for number in range(len(counted))]
 
 
-def test_a_full_disk_is_the_trouble_of_its_desktop_alone(pair: tuple[Desktop, Desktop]) -> None:
-    full, other = pair
-    shell(full, "fallocate -l $(df --output=avail -B1 ~ | tail -n 1) ~/all; cat /dev/zero > ~/rest || true")
-    refused = full.exec(["sh", "-c", "echo more > ~/more"], timeout_s=DEADLINE_S)
-    assert "No space left" in refused.stderr
-    full.pause()
-    full.resume()
-    assert full.computer.screenshot().startswith(b"\x89PNG")
-    assert shell(other, "echo room > ~/room && cat ~/room") == "room"
-    shell(full, "rm ~/all ~/rest; echo again > ~/more && cat ~/more")
-
-
 @pytest.mark.usefixtures("pair")
 def test_nothing_that_was_written_is_lost_by_pausing(server: Server, client: Oriel) -> None:
     """The short version of bench.soak."""

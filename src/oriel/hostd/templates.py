@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -27,6 +28,7 @@ MAKER = "template"  # the name of a desktop that makes one, and goes
 DEADLINE_S = 900.0  # a cold boot under emulation on a busy host, and settling
 SHAPE = ("image", "runtime", "vcpus", "memory_mib", "disk_gib", "screen")
 Progress = Callable[[dict[str, Any]], None]
+_LOG = logging.getLogger(__name__)
 
 
 def list_templates(home: Home) -> list[dict[str, Any]]:
@@ -41,20 +43,21 @@ def list_templates(home: Home) -> list[dict[str, Any]]:
 
 
 class Examiner:
-    """Tells what there is to begin at. A template is read in full once, and again when it was written to."""
+    """Tells what there is to begin at. A template is read in full once, and again when it was written to:
+    in the background of `group`, since that takes seconds. Until then it is believed."""
 
-    def __init__(self, home: Home, driver_of: DriverOf) -> None:
+    def __init__(self, home: Home, driver_of: DriverOf, group: asyncio.TaskGroup) -> None:
         self._home = home
         self._driver_of = driver_of
-        self._read: dict[str, tuple[int, ...]] = {}
-        self._turn = asyncio.Lock()  # many may ask: each template is read for one of them
+        self._group = group
+        self._read: dict[str, tuple[tuple[int, ...], str]] = {}  # by name: what was read, and its problem
+        self._turn = asyncio.Lock()
 
     async def examine(self) -> list[dict[str, Any]]:
         """As `list_templates`, each with its `problem`: why nothing can begin there any more, or ""."""
-        async with self._turn:
-            found = await in_thread(lambda: list_templates(self._home))
-            for item in found:
-                item["problem"] = await self._problem(item)
+        found = await in_thread(lambda: list_templates(self._home))
+        for item in found:
+            item["problem"] = await self._problem(item)
         return found
 
     async def _problem(self, item: Mapping[str, Any]) -> str:
@@ -64,18 +67,26 @@ class Examiner:
             if not isinstance(driver, Restoring):
                 return f"the runtime {spec.runtime} cannot restore it"
             key = TemplateKey.of(spec, await driver.engine(machine_spec_of(home, spec, slot=0)))
+            directory = home.template(str(item["id"]))
             if not await in_thread(home.image(spec.image).is_dir):
                 return f"its image {spec.image} is gone"
-            await in_thread(lambda: self._check(home.template(str(item["id"])), key))
+            stamp = await in_thread(lambda: stamp_of(read_moment(directory, key)))
         except OrielError as error:
             return error.message
+        before, problem = self._read.get(directory.name, ((), ""))
+        if before == stamp:
+            return problem
+        self._read[directory.name] = stamp, ""
+        self._group.create_task(self._read_in_full(directory, key, stamp), name=f"read {directory.name}")
         return ""
 
-    def _check(self, directory: Path, key: TemplateKey) -> None:
-        stamp = stamp_of(read_moment(directory, key))
-        if self._read.get(directory.name) != stamp:
-            read_template(directory, key)
-            self._read[directory.name] = stamp
+    async def _read_in_full(self, directory: Path, key: TemplateKey, stamp: tuple[int, ...]) -> None:
+        async with self._turn:
+            try:
+                await in_thread(lambda: read_template(directory, key))
+            except (OrielError, OSError) as error:  # the latter if it is just being deleted
+                _LOG.warning("the template %s is of no use: %s", directory.name, error)
+                self._read[directory.name] = stamp, str(error)
 
 
 async def delete_template(home: Home, key: str) -> None:

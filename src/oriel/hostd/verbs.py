@@ -58,7 +58,7 @@ class Verbs:
         self._busy: dict[str, asyncio.Lock] = {}
         self._building = asyncio.Lock()
         self._making = asyncio.Lock()
-        self._examiner = Examiner(home, driver_of)
+        self._examiner = Examiner(home, driver_of, group)
 
     def handlers(self) -> dict[str, wire.Handler]:
         names = (
