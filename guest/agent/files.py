@@ -33,7 +33,18 @@ from oriel.model.errors import (
 )
 from oriel.model.wire import MAX_LINE, Call, read_chunks, write_line
 
-__all__ = ["Files", "Upload", "parse_deletion", "parse_listing", "parse_path", "parse_upload"]
+__all__ = [
+    "DEFAULT_MODE",
+    "LARGEST",
+    "Files",
+    "Upload",
+    "parse_deletion",
+    "parse_listing",
+    "parse_path",
+    "parse_upload",
+    "take_path",
+    "write_all",
+]
 
 T = TypeVar("T")
 CHUNK = 1 << 20
@@ -53,7 +64,7 @@ class Upload:
     mode: int | None
 
 
-def _take_path(args: Arguments) -> str:
+def take_path(args: Arguments) -> str:
     path = args.text("path", limit=PATH_BYTES)
     if not path and not args.faults:
         args.fault("path", "must not be empty")
@@ -62,14 +73,14 @@ def _take_path(args: Arguments) -> str:
 
 def parse_path(values: Mapping[str, Any]) -> str:
     args = Arguments(values)
-    path = _take_path(args)
+    path = take_path(args)
     args.done()
     return path
 
 
 def parse_upload(values: Mapping[str, Any]) -> Upload:
     args = Arguments(values)
-    path, size = _take_path(args), args.whole("size", 0, LARGEST)
+    path, size = take_path(args), args.whole("size", 0, LARGEST)
     mode = args.whole("mode", 0, 0o7777) if args.has("mode") else None
     args.any("mode", None)
     args.done()
@@ -78,14 +89,14 @@ def parse_upload(values: Mapping[str, Any]) -> Upload:
 
 def parse_listing(values: Mapping[str, Any]) -> dict[str, Any]:
     args = Arguments(values)
-    listing = {"path": _take_path(args), "after": args.text("after", default="")}
+    listing = {"path": take_path(args), "after": args.text("after", default="")}
     args.done()
     return listing
 
 
 def parse_deletion(values: Mapping[str, Any]) -> dict[str, Any]:
     args = Arguments(values)
-    deletion = {"path": _take_path(args), "recursive": args.flag("recursive")}
+    deletion = {"path": take_path(args), "recursive": args.flag("recursive")}
     args.done()
     return deletion
 
@@ -114,10 +125,10 @@ class Files:
         self._thread = Worker("files")
         self._rights_taken = False
 
-    def _path(self, text: str) -> Path:
+    def path(self, text: str) -> Path:
         return Path(account(self._user).pw_dir, text)
 
-    async def _do(self, path: Path, work: Callable[[], T]) -> T:
+    async def do(self, path: Path, work: Callable[[], T]) -> T:
         """In the user's thread, with the system's errors told as ours."""
 
         def told() -> T:
@@ -131,21 +142,21 @@ class Files:
 
     async def read(self, call: Call, text: str) -> None:
         """Announce a regular file and stream it. One that shrinks meanwhile ends the stream early."""
-        path = self._path(text)
-        fd = await self._do(path, lambda: _open_regular(path))
+        path = self.path(text)
+        fd = await self.do(path, lambda: _open_regular(path))
         try:
             status = os.fstat(fd)
             await call.answer(
                 {"size": status.st_size, "mode": stat.S_IMODE(status.st_mode), "mtime": status.st_mtime}
             )
             left = status.st_size
-            while left and (data := await self._do(path, lambda: os.read(fd, min(CHUNK, left)))):  # noqa: B023
+            while left and (data := await self.do(path, lambda: os.read(fd, min(CHUNK, left)))):  # noqa: B023
                 left -= len(data)
                 call.writer.write(data)
                 await call.writer.drain()
         finally:
             # In the thread: after a read that was given up, but that may still go on there.
-            await asyncio.shield(self._do(path, lambda: os.close(fd)))
+            await asyncio.shield(self.do(path, lambda: os.close(fd)))
 
     async def write(self, call: Call, upload: Upload) -> None:
         """Take `size` bytes into a file beside the target, which then replaces it.
@@ -153,19 +164,19 @@ class Files:
         Until the last line is answered the old file stands; after any error, or if the caller vanishes,
         it stays. A link is followed.
         """
-        path = self._path(upload.path)
-        target = await self._do(path, path.resolve)
+        path = self.path(upload.path)
+        target = await self.do(path, path.resolve)
         temporary = temporary_beside(target)
-        fd, mode = await self._do(target, lambda: _begin_upload(target, temporary, upload))
+        fd, mode = await self.do(target, lambda: _begin_upload(target, temporary, upload))
         failure: OrielError | None = None
         try:
             await call.answer({})
             await self._receive(call, fd, upload.size, target)
-            await self._do(target, lambda: _finish_upload(fd, mode, temporary, target))
+            await self.do(target, lambda: _finish_upload(fd, mode, temporary, target))
         except OrielError as error:
             failure = error
         finally:
-            await asyncio.shield(self._do(target, lambda: _abandon(fd, temporary)))
+            await asyncio.shield(self.do(target, lambda: _abandon(fd, temporary)))
         if failure is None:
             await write_line(call.writer, {"ok": True, "result": {"path": str(target), "size": upload.size}})
         else:
@@ -185,7 +196,7 @@ class Files:
             if held >= CHUNK or not left:
                 data, pieces, held = b"".join(pieces), [], 0
                 try:
-                    await self._do(path, lambda: _write_all(fd, data))  # noqa: B023
+                    await self.do(path, lambda: write_all(fd, data))  # noqa: B023
                 except OrielError as error:
                     failure = error
         if failure is not None:
@@ -193,13 +204,13 @@ class Files:
 
     async def list(self, path: str, after: str) -> dict[str, Any]:
         """Entries of a directory by name, those following `after`; `more`: ask again after the last."""
-        where = self._path(path)
-        return await self._do(where, lambda: _entries(where, after))
+        where = self.path(path)
+        return await self.do(where, lambda: _entries(where, after))
 
     async def delete(self, path: str, recursive: bool) -> None:
         """A file, a link (not what it points to) or an empty directory; `recursive`: a directory with all."""
-        where = self._path(path)
-        await self._do(where, lambda: _delete(where, recursive=recursive))
+        where = self.path(path)
+        await self.do(where, lambda: _delete(where, recursive=recursive))
 
 
 def _open_regular(path: Path) -> int:
@@ -243,7 +254,7 @@ def _abandon(fd: int, temporary: Path) -> None:
     temporary.unlink(missing_ok=True)
 
 
-def _write_all(fd: int, data: bytes) -> None:
+def write_all(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]

@@ -9,12 +9,19 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["commit_file", "replace_files", "temporary_beside"]
+__all__ = ["commit_file", "replace_files", "stem_of", "temporary_beside"]
+
+STEM_BYTES = 150  # of NAME_MAX, 255: the rest is ours
+
+
+def stem_of(name: str) -> str:
+    """As much of a name as leaves room for more."""
+    return os.fsencode(name)[:STEM_BYTES].decode("utf-8", "ignore")
 
 
 def temporary_beside(path: Path) -> Path:
     """A name in the same directory that nobody has."""
-    return path.with_name(f".{path.name[:200]}.{os.urandom(6).hex()}.part")
+    return path.with_name(f".{stem_of(path.name)}.{os.urandom(6).hex()}.part")
 
 
 def commit_file(fd: int, temporary: Path, path: Path) -> None:

@@ -15,9 +15,9 @@ from agent.display import Display
 from agent.settings import Settings
 from agent.size import ScreenSize
 from oriel import __version__
-from oriel.model.errors import HostError
+from oriel.model.errors import HostError, OrielError
 from oriel.model.spec import LIMITS, Screen
-from oriel.model.wire import Call, Handler, read_line, write_line
+from oriel.model.wire import Call, Handler, read_chunks, read_line, write_line
 
 if TYPE_CHECKING:
     from agent.clipboard import Clipboard
@@ -77,8 +77,8 @@ class Verbs:
             "screenshot": self.screenshot,
             "cursor": self.cursor,
             "input": self.input,
-            "clipboard_get": self.clipboard_get,
-            "clipboard_set": self.clipboard_set,
+            "clipboard_read": self.clipboard_read,
+            "clipboard_write": self.clipboard_write,
             "clipboard_watch": self.clipboard_watch,
             "screen_set": self.screen_set,
             "exec": self.exec,
@@ -86,6 +86,10 @@ class Verbs:
             "file_write": self.file_write,
             "file_list": self.file_list,
             "file_delete": self.file_delete,
+            "file_append": self.file_append,
+            "file_offset": self.file_offset,
+            "file_abandon": self.file_abandon,
+            "downloads_watch": self.downloads_watch,
             "connect": self.connect,
             "media": self.media,
             "units": self.units,
@@ -222,15 +226,31 @@ class Verbs:
         await self._input.send(parse_events(call.args))
         return {}
 
-    async def clipboard_get(self, call: Call) -> Mapping[str, Any]:
-        Arguments(call.args).done()
-        return {"text": await self._clipboard.get()}
+    async def clipboard_read(self, call: Call) -> None:
+        from agent.clipboard import parse_formats
 
-    async def clipboard_set(self, call: Call) -> Mapping[str, Any]:
-        from agent.clipboard import parse_text
+        found = await self._clipboard.read(parse_formats(call.args))
+        sizes = [[name, len(data)] for name, data in found.parts.items()]
+        await call.answer({"offered": found.offered, "parts": sizes, "too_large": found.too_large})
+        for data in found.parts.values():
+            call.writer.write(data)
+        await call.writer.drain()
 
-        await self._clipboard.set(parse_text(call.args))
-        return {}
+    async def clipboard_write(self, call: Call) -> None:
+        from agent.clipboard import parse_parts
+
+        sizes = parse_parts(call.args)
+        await call.answer({})
+        parts = {
+            name: b"".join([piece async for piece in read_chunks(call.reader, size)])
+            for name, size in sizes.items()
+        }
+        try:
+            await self._clipboard.write(parts)
+        except OrielError as error:
+            await write_line(call.writer, {"ok": False, "error": error.to_wire()})
+        else:
+            await write_line(call.writer, {"ok": True, "result": {}})
 
     async def clipboard_watch(self, call: Call) -> None:
         from agent.caller import unless_gone
@@ -274,6 +294,32 @@ class Verbs:
 
         await self._files.delete(**parse_deletion(call.args))
         return {}
+
+    async def file_append(self, call: Call) -> None:
+        from agent.pieces import Pieces, parse_piece
+
+        await Pieces(self._files).append(call, parse_piece(call.args))
+
+    async def file_offset(self, call: Call) -> Mapping[str, Any]:
+        from agent.pieces import Pieces, parse_begun
+
+        return await Pieces(self._files).offset(parse_begun(call.args))
+
+    async def file_abandon(self, call: Call) -> Mapping[str, Any]:
+        from agent.pieces import Pieces, parse_begun
+
+        await Pieces(self._files).abandon(parse_begun(call.args))
+        return {}
+
+    async def downloads_watch(self, call: Call) -> None:
+        from agent.caller import unless_gone
+        from agent.downloads import Downloads
+
+        Arguments(call.args).done()
+        with Downloads(self._files.path("")) as downloads:
+            await call.answer({})
+            while True:
+                await write_line(call.writer, await unless_gone(call.writer, downloads.next()))
 
     async def exec(self, call: Call) -> None:
         from agent.execution import execute

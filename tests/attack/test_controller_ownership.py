@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from oriel.controller.app import build_app
+from oriel.controller.picture import encode_png, from_bgrx
 from tests.fakes.controller import Running, against
 
 OPEN_TO_ALL = {
@@ -24,6 +25,7 @@ BODIES: dict[str, Any] = {
     "drag": {"x": 1, "y": 1, "to_x": 2, "to_y": 2}, "scroll": {"x": 1, "y": 1}, "type": {"text": "x"},
     "key": {"keys": "a"}, "clipboard": {"text": "x"}, "egress": {"deny": []},
 }  # fmt: skip
+PICTURE = encode_png(from_bgrx(bytes(16), 2, 2, 8))
 ADMIN_ONLY = ("/v1/users", "/v1/audit")
 
 
@@ -42,6 +44,8 @@ async def knock(http: httpx.AsyncClient, verb: str, path: str, ref: str) -> http
                     await response.aread()
                 return response
         return await http.request(verb, url, params=params)
+    if url.endswith("/clipboard/image"):
+        return await http.request(verb, url, content=PICTURE)
     body = BODIES.get(url.rpartition("/")[2], {})
     return await http.request(verb, url, params=params, json=body)
 
@@ -170,13 +174,14 @@ async def test_a_guest_has_one_desktop_and_little_of_it(c: Running) -> None:
         grant = (await nobody.post("/v1/tickets/redeem", json={"ticket": ticket})).json()["grant"]
     allowed = {("GET", ""), ("GET", "/still"), ("GET", "/events"), ("POST", "/tickets")}
     # Whoever drives copies and pastes.
-    allowed |= {("GET", "/computer/clipboard"), ("PUT", "/computer/clipboard")}
+    allowed |= {(verb, f"/computer/clipboard{kind}") for verb in ("GET", "PUT") for kind in ("", "/image")}
     async with c.http(grant) as guest:
         for verb, path in routes(c):
             if path in OPEN_TO_ALL and path != "/v1/session":
                 continue
             if path == "/v1/session" and verb != "GET":
                 continue
+            desktop.agent.copy(image=PICTURE)
             mine = await knock(guest, verb, path, "shared")
             if path.startswith("/v1/desktops/{ref}"):
                 suffix = path.removeprefix("/v1/desktops/{ref}")
@@ -185,7 +190,7 @@ async def test_a_guest_has_one_desktop_and_little_of_it(c: Running) -> None:
             else:
                 assert mine.status_code == 403, (verb, path, mine.text)
         assert (await guest.get("/v1/desktops/shared")).json()["owner"] == ""
-    assert {verb for verb, _ in desktop.agent.asked} <= {"screenshot", "clipboard_get", "clipboard_set"}
+    assert {verb for verb, _ in desktop.agent.asked} <= {"screenshot", "clipboard_read", "clipboard_write"}
 
 
 @pytest.mark.parametrize("mode", ["view", "control"])

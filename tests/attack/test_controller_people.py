@@ -205,11 +205,8 @@ async def test_what_a_guest_says_stays_data(c: Running) -> None:
     async def windows(_call: wire.Call) -> dict[str, Any]:
         return {"windows": [{"id": 1, "kind": "terminal", "title": hostile}]}
 
-    async def clipboard(_call: wire.Call) -> dict[str, Any]:
-        return {"text": hostile, "content-type": "text/html"}
-
     replace_verb(desktop, "windows", windows)
-    replace_verb(desktop, "clipboard_get", clipboard)
+    desktop.agent.copy(text=hostile.encode(), html=hostile.encode())
     desktop.agent.files[f"/{hostile}"] = b"<script>alert(2)</script>"
     async with c.http() as http:
         for path, params in (
@@ -226,7 +223,7 @@ async def test_what_a_guest_says_stays_data(c: Running) -> None:
         assert answer.headers["content-disposition"].startswith("attachment")
 
 
-@pytest.mark.parametrize("verb", ["windows", "clipboard_get", "cursor"])
+@pytest.mark.parametrize("verb", ["windows", "clipboard_read", "cursor"])
 @against()
 async def test_a_guest_that_answers_without_end(c: Running, verb: str) -> None:
     desktop = await c.desktop("mine")
@@ -239,7 +236,7 @@ async def test_a_guest_that_answers_without_end(c: Running, verb: str) -> None:
             await call.writer.drain()
 
     replace_verb(desktop, verb, flood)
-    path = {"windows": "windows", "clipboard_get": "computer/clipboard", "cursor": "computer/cursor"}[verb]
+    path = {"windows": "windows", "clipboard_read": "computer/clipboard", "cursor": "computer/cursor"}[verb]
     answer = await c.ask(c.token, "GET", f"/v1/desktops/mine/{path}")
     assert (answer.status_code, answer.json()["code"]) == (502, "protocol")
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from oriel.model import wire
-from oriel.model.errors import NotFoundError, OrielError
+from oriel.model.clipboard import HTML, IMAGE, TEXT
+from oriel.model.errors import NotFoundError, OrielError, StateError
 from tests.fakes.rfb import FakeScreen
 
 # The least that is a session description.
@@ -25,7 +26,10 @@ class FakeAgent:
 
     screen: FakeScreen
     files: dict[str, bytes] = field(default_factory=dict)
-    clipboard: str = ""
+    clips: dict[str, bytes] = field(default_factory=dict)  # by format
+    begun: dict[tuple[str, str], bytearray] = field(default_factory=dict)  # uploads by path and id
+    watchers: list[asyncio.Queue[dict]] = field(default_factory=list)  # of Downloads
+    copied: asyncio.Event = field(default_factory=asyncio.Event)
     asked: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
     ended: list[list[str]] = field(default_factory=list)  # commands whose caller went away
     cursor: tuple[int, int] = (0, 0)
@@ -69,12 +73,40 @@ class FakeAgent:
     async def on_screen_set(self, _call: wire.Call) -> dict:
         return {"screen": "set"}
 
-    async def on_clipboard_get(self, _call: wire.Call) -> dict:
-        return {"text": self.clipboard}
+    def copy(self, **parts: bytes) -> None:
+        """Another program has copied something: `text`, `html` and `image`."""
+        names = {"text": TEXT, "html": HTML, "image": IMAGE}
+        self.clips = {names[name]: data for name, data in parts.items()}
+        self.copied.set()
 
-    async def on_clipboard_set(self, call: wire.Call) -> dict:
-        self.clipboard = call.args["text"]
-        return {}
+    async def on_clipboard_read(self, call: wire.Call) -> None:
+        parts = {name: self.clips[name] for name in call.args["formats"] if name in self.clips}
+        sizes = [[name, len(data)] for name, data in parts.items()]
+        await call.answer({"offered": list(self.clips), "parts": sizes, "too_large": []})
+        call.writer.write(b"".join(parts.values()))
+        await call.writer.drain()
+
+    async def on_clipboard_write(self, call: wire.Call) -> None:
+        await call.answer({})
+        self.clips = {
+            name: b"".join([piece async for piece in wire.read_chunks(call.reader, size)])
+            for name, size in call.args["parts"].items()
+        }
+        await wire.write_line(call.writer, {"ok": True, "result": {}})
+
+    async def on_clipboard_watch(self, call: wire.Call) -> None:
+        await call.answer({})
+        gone = asyncio.ensure_future(call.reader.read(1))
+        try:
+            while not gone.done():
+                waiting = asyncio.ensure_future(self.copied.wait())
+                await asyncio.wait((gone, waiting), return_when=asyncio.FIRST_COMPLETED)
+                waiting.cancel()
+                if self.copied.is_set():
+                    self.copied.clear()
+                    await wire.write_line(call.writer, {})
+        finally:
+            gone.cancel()
 
     async def on_windows(self, _call: wire.Call) -> dict:
         return {"windows": [{"id": 1, "kind": "terminal"}, {"id": 2, "kind": "browser"}]}
@@ -99,6 +131,49 @@ class FakeAgent:
         folder = call.args["path"].rstrip("/") + "/"
         names = [path.removeprefix(folder) for path in self.files if path.startswith(folder)]
         return {"entries": [{"name": name, "type": "file", "size": 0} for name in sorted(names)]}
+
+    async def on_file_append(self, call: wire.Call) -> None:
+        args = call.args
+        come = self.begun.setdefault((args["path"], args["upload"]), bytearray())
+        if len(come) != args["offset"]:
+            raise StateError(f"{len(come)} bytes of it have come", code="wrong_offset")
+        await call.answer({})
+        async for piece in wire.read_chunks(call.reader, args["size"]):
+            come += piece
+        complete = len(come) == args["total"]
+        if complete:
+            self.files[args["path"]] = bytes(self.begun.pop((args["path"], args["upload"])))
+        result = {"offset": args["offset"] + args["size"], "complete": complete}
+        await wire.write_line(call.writer, {"ok": True, "result": result})
+
+    async def on_file_offset(self, call: wire.Call) -> dict:
+        return {"offset": len(self.begun.get((call.args["path"], call.args["upload"]), b""))}
+
+    async def on_file_abandon(self, call: wire.Call) -> dict:
+        self.begun.pop((call.args["path"], call.args["upload"]), None)
+        return {}
+
+    def download(self, name: str, data: bytes) -> None:
+        """A program has finished this file in Downloads."""
+        self.files[f"/home/user/Downloads/{name}"] = data
+        for watcher in self.watchers:
+            watcher.put_nowait({"name": name, "size": len(data)})
+
+    async def on_downloads_watch(self, call: wire.Call) -> None:
+        await call.answer({})
+        told: asyncio.Queue[dict] = asyncio.Queue()
+        self.watchers.append(told)
+        gone = asyncio.ensure_future(call.reader.read(1))
+        try:
+            while not gone.done():
+                waiting = asyncio.ensure_future(told.get())
+                await asyncio.wait((gone, waiting), return_when=asyncio.FIRST_COMPLETED)
+                if waiting.done():
+                    await wire.write_line(call.writer, waiting.result())
+                waiting.cancel()
+        finally:
+            gone.cancel()
+            self.watchers.remove(told)
 
     async def on_file_delete(self, call: wire.Call) -> dict:
         self._file(call.args["path"])

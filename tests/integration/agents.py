@@ -18,7 +18,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -142,6 +142,32 @@ class Guest:
 
     def errors(self) -> str:
         return self.log.read_text()
+
+
+def copy(guest: Guest, parts: Mapping[str, bytes]) -> None:
+    """Put these formats on the clipboard."""
+
+    async def scenario() -> None:
+        sizes = {name: len(data) for name, data in parts.items()}
+        stream = await guest.stream("clipboard_write", parts=sizes)
+        stream.writer.write(b"".join(parts.values()))
+        wire.result_of("clipboard_write", await wire.read_line(stream.reader))
+        await wire.close(stream.writer)
+
+    asyncio.run(scenario())
+
+
+def paste(guest: Guest, *formats: str) -> tuple[dict[str, bytes], list[str]]:
+    """What is on the clipboard, and which formats are too large."""
+
+    async def scenario() -> tuple[dict[str, bytes], list[str]]:
+        given = {"formats": list(formats)} if formats else {}
+        stream = await guest.stream("clipboard_read", **given)
+        parts = {name: await stream.reader.readexactly(size) for name, size in stream.result["parts"]}
+        await wire.close(stream.writer)
+        return parts, stream.result["too_large"]
+
+    return asyncio.run(scenario())
 
 
 @dataclass

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import select
 import time
 from collections.abc import Callable, Iterator
@@ -14,9 +12,9 @@ import pytest
 from Xlib import X
 from Xlib.display import Display
 
-from oriel.model import wire
-from oriel.model.errors import InvalidError, RefusedError
-from tests.integration.agents import Guest, Screen, need_programs, running_agent, start_screen
+from oriel.model.clipboard import TEXT
+from oriel.model.errors import InvalidError
+from tests.integration.agents import Guest, Screen, copy, need_programs, paste, running_agent, start_screen
 
 LATIN = "The quick brown fox, 0123456789 !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~ THE END"
 MIXED = "Grüße, Жизнь, ελληνικά, 日本語, žluťoučký kůň, €uro, 😀 fin"
@@ -218,10 +216,10 @@ def browser(screen: Screen, guest: Guest) -> Iterator[None]:
 
 def copied(guest: Guest) -> str:
     """All of the text field, through the clipboard."""
-    guest.call("clipboard_set", text="nothing copied yet")
+    copy(guest, {TEXT: b"nothing copied yet"})
     send(guest, *chord("Control_L", "a"), *chord("Control_L", "c"))
     return until(
-        lambda: (text := guest.call("clipboard_get")["text"]) != "nothing copied yet" and text,
+        lambda: (text := paste(guest)[0].get(TEXT, b"").decode()) != "nothing copied yet" and text,
         "nothing was copied",
     )
 
@@ -238,8 +236,8 @@ def test_a_text_with_far_more_characters_than_spare_keys_arrives_in_chromium(
 def test_what_we_set_is_pasted_and_what_was_copied_is_got(guest: Guest, browser: None) -> None:
     """Small at once, and large by INCR, in both directions."""
     for text in ("small: Grüße 😀", "line\n" * 40_000):
-        guest.call("clipboard_set", text=text)
-        assert guest.call("clipboard_get") == {"text": text}
+        copy(guest, {TEXT: text.encode()})
+        assert paste(guest) == ({TEXT: text.encode()}, [])
         send(guest, *chord("Control_L", "a"), *chord("Control_L", "v"))
         length = len(text.encode("utf-16-le")) // 2  # as JavaScript counts
         until(lambda length=length: has_title(guest, f"length {length}"), "no paste")
@@ -248,37 +246,6 @@ def test_what_we_set_is_pasted_and_what_was_copied_is_got(guest: Guest, browser:
 
 def has_title(guest: Guest, beginning: str) -> bool:
     return any(window["title"].startswith(beginning) for window in guest.call("windows")["windows"])
-
-
-def test_an_empty_clipboard_is_an_empty_text() -> None:
-    screen = start_screen("640x480")
-    try:
-        with running_agent(display=screen.name) as guest:
-            assert guest.call("clipboard_get") == {"text": ""}
-            guest.call("clipboard_set", text="")
-            assert guest.call("clipboard_get") == {"text": ""}
-    finally:
-        screen.stop()
-
-
-def test_a_clipboard_too_large_for_an_answer_is_refused(screen: Screen, guest: Guest) -> None:
-    """A second agent is the program that owns it: set by a line of raw UTF-8, too long once escaped."""
-    text = "é" * 200_000
-    assert len(json.dumps(text)) > wire.MAX_LINE
-    with running_agent(display=screen.name) as other:
-        asyncio.run(set_unescaped(other, text))
-        with pytest.raises(RefusedError, match="too large to hand over"):
-            guest.call("clipboard_get")
-        guest.call("clipboard_set", text="ours again")
-        assert other.call("clipboard_get") == {"text": "ours again"}
-
-
-async def set_unescaped(guest: Guest, text: str) -> None:
-    reader, writer = await guest.connect()
-    request = {"verb": "clipboard_set", "args": {"text": text}}
-    writer.write(json.dumps(request, ensure_ascii=False).encode() + b"\n")
-    assert await wire.read_line(reader) == {"ok": True, "result": {}}
-    await wire.close(writer)
 
 
 def test_all_faults_of_all_events_are_told_together(guest: Guest) -> None:

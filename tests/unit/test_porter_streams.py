@@ -13,6 +13,7 @@ from websockets.frames import Frame
 from websockets.protocol import OPEN
 from websockets.uri import parse_uri
 
+from oriel.model.clipboard import Way
 from oriel.porter import screen as module
 from oriel.porter.download import Download
 from oriel.porter.screen import Hold, Screen
@@ -38,7 +39,9 @@ class Bench:
             self.asked.append(what)
             return answers
 
-        self.screen = Screen(client, desktop, hold, ask=ask, on_ended=self.ended.set_result)
+        self.screen = Screen(
+            client, desktop, hold, clipboard=Way.BOTH, ask=ask, on_ended=self.ended.set_result
+        )
 
     async def say(self, data: bytes) -> None:
         """As the viewer."""

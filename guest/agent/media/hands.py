@@ -67,6 +67,10 @@ class Hands:
             self._key(keysym, number, down=down)
         elif kind == "button":
             self._button(args)
+        elif kind == "by":
+            dx, dy = (args.whole(name, -9999, 9999) for name in ("dx", "dy"))
+            args.done()
+            self._do(Event(type="by", dx=dx, dy=dy), None)
         elif kind == "text":
             text, number = args.text("text", limit=MOST_TEXT).replace("\r\n", "\n"), _id(args)
             args.done()
@@ -110,10 +114,13 @@ class Hands:
         self._watch()
 
     def _button(self, args: Arguments) -> None:
-        button, down = args.whole("button", 1, 9), args.flag("down")
-        x, y, number = args.whole("x", 0, COORDINATE), args.whole("y", 0, COORDINATE), _id(args)
+        button, down, number = args.whole("button", 1, 9), args.flag("down"), _id(args)
+        # A viewer whose pointer is locked knows no place: then the button goes down where the pointer is.
+        placed = args.has("x") or args.has("y")
+        place = [args.whole(name, 0, COORDINATE) for name in ("x", "y")] if placed else []
         args.done()
-        self._do(Event(type="move", x=x, y=y), None)
+        if placed:
+            self._do(Event(type="move", x=place[0], y=place[1]), None)
         (self._buttons.add if down else self._buttons.discard)(button)
         self._do(Event(type="button", button=button, down=down), number)
         self._watch()
@@ -162,8 +169,6 @@ class Hands:
         number = args.whole("n", 0, 1 << 53)
         if kind == "move":
             event = Event(type="move", x=args.whole("x", 0, COORDINATE), y=args.whole("y", 0, COORDINATE))
-        elif kind == "by":
-            event = Event(type="by", dx=args.whole("dx", -9999, 9999), dy=args.whole("dy", -9999, 9999))
         elif kind == "wheel":
             turned = {name: args.whole(name, -9999, 9999, default=0) for name in ("dx", "dy")}
             x, y = (args.whole(name, 0, COORDINATE, default=0) for name in ("x", "y"))

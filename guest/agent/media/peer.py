@@ -16,7 +16,6 @@ CHANNELS = {
     "input": "options,ordered=(boolean)true",
     "pointer": "options,ordered=(boolean)false,max-retransmits=(int)0",
     "desk": "options,ordered=(boolean)true",
-    "clipboard": "options,ordered=(boolean)true",
 }
 _PAYLOADERS = {
     "h264": (

@@ -10,7 +10,6 @@ import socket
 
 from agent.display import Display
 from agent.input import Input
-from agent.media.exchange import Exchange
 from agent.media.session import Session, Shared
 from agent.media.sound import Sound
 from agent.media.stream import Stream
@@ -31,7 +30,7 @@ async def serve(listener: socket.socket) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     hands = Display(DISPLAY)
-    shared = Shared(Stream(Display(DISPLAY)), hands, Input(hands), Exchange(Display(DISPLAY)), Sound())
+    shared = Shared(Stream(Display(DISPLAY)), hands, Input(hands), Sound())
     sessions: set[asyncio.Task[None]] = set()
     leaving = loop.call_later(IDLE_S, stop.set)
 

@@ -13,7 +13,6 @@ from agent.display import Display
 from agent.input import Input
 from agent.media.cursor import Cursor
 from agent.media.encoder import CODECS, Coded
-from agent.media.exchange import MOST_BYTES, Exchange, Incoming
 from agent.media.hands import Hands
 from agent.media.inbox import Inbox
 from agent.media.peer import Peer
@@ -29,7 +28,6 @@ MOST_MESSAGE = 1 << 16  # characters of one message of a data channel
 DRIVING_EVERY_S = 1.0
 RATE_EVERY_S = 0.25
 QUIET_S = 2.0  # without a picture: then nothing was lost lately
-CLIPBOARD_PIECE = 16_384
 MOST_WAITING = 1 << 20  # bytes of `desk` that the viewer has not taken: then it is told less
 
 
@@ -40,7 +38,6 @@ class Shared:
     stream: Stream
     hands: Display
     input: Input
-    exchange: Exchange
     sound: Sound
 
 
@@ -48,15 +45,12 @@ class Session:
     """Lives as long as its connection. Peers call back in threads of GStreamer's; all else is on the loop."""
 
     def __init__(self, shared: Shared, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        stream, exchange = shared.stream, shared.exchange
-        self._stream = stream
+        self._stream = stream = shared.stream
         self._reader, self._writer = reader, writer
         self._loop = asyncio.get_running_loop()
         self._hands = Hands(shared.hands, shared.input, lambda number: stream.echo(self, number))
         self._inbox = Inbox()
-        self._exchange = exchange
         self._sound = shared.sound
-        self._incoming: Incoming | None = None
         self._rate = Rate()
         self._sampling: asyncio.TimerHandle | None = None
         self._control = False
@@ -95,7 +89,6 @@ class Session:
                 if not on:
                     self._hands.release()
                 self._tell("desk", {"type": "control", "on": on})
-                self._share()
             case {"type": "input", "messages": list(messages)}:
                 for message in messages:
                     if isinstance(message, dict):
@@ -130,7 +123,6 @@ class Session:
         self._stream.leave(self)
         self._watching = False
         self._hands.release()
-        self._exchange.unlisten(self._copied)
         for timer in (self._statistics, self._sampling):
             if timer is not None:
                 timer.cancel()
@@ -223,8 +215,6 @@ class Session:
             if self._cursor is not None:
                 self.pointed(self._cursor)
             self._statistics = self._loop.call_later(1, self._tell_statistics)
-        elif label == "clipboard":
-            self._share()
 
     def sized(self, width: int, height: int) -> None:
         self._size = (width, height)
@@ -278,9 +268,6 @@ class Session:
             print(f"a message over {label} was refused: {error}", flush=True)
 
     def _understand(self, label: str, message: str | bytes) -> None:
-        if label == "clipboard":
-            self._clipboard(message)
-            return
         told = None if isinstance(message, bytes) else json.loads(message)
         if not isinstance(told, dict):
             return
@@ -288,34 +275,6 @@ class Session:
             self._input(label, told)
         elif label == "desk":
             self._desk(told)
-
-    def _share(self) -> None:
-        """The clipboard is shared with whoever drives."""
-        self._exchange.unlisten(self._copied)
-        if self._control and "clipboard" in self._open:
-            self._exchange.listen(self._copied)
-
-    def _copied(self, text: str) -> None:
-        """Something was copied in the desktop."""
-        data = text.encode(errors="replace")
-        if self._tell("clipboard", {"type": "data", "mime": "text/plain", "size": len(data)}) and self._video:
-            for start in range(0, len(data), CLIPBOARD_PIECE):
-                self._video.data("clipboard", data[start : start + CLIPBOARD_PIECE])
-
-    def _clipboard(self, message: str | bytes) -> None:
-        if not self._control:
-            return
-        if isinstance(message, str):
-            match json.loads(message):
-                case {"type": "data", "mime": "text/plain", "size": int(size)} if 0 < size <= MOST_BYTES:
-                    self._incoming = Incoming(size)
-                case _:
-                    self._incoming = None
-        elif self._incoming is not None:
-            text = self._incoming.add(message)
-            if text is not None:
-                self._incoming = None
-                self._loop.create_task(self._exchange.give(self._copied, text))
 
     def _input(self, label: str, told: Mapping[str, Any]) -> None:
         # Taken in turn even if it does not count: what comes behind it must not wait.

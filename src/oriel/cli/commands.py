@@ -48,6 +48,8 @@ GROUPS = {
     "template": "moments:templates",
     "proxy": "proxies:app",
     "share": "sharing:app",
+    "clipboard": "clipboard:app",
+    "control": "control:app",
     "user": "people:users",
     "token": "people:tokens",
 }

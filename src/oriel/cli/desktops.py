@@ -58,6 +58,10 @@ def create(
         str | None,
         typer.Option(metavar="no|on-failure|always", help="Start it again, with growing pauses."),
     ] = None,
+    clipboard: Annotated[
+        str | None,
+        typer.Option(metavar="off|in|out|both", help="Which way its clipboard goes; both if not given."),
+    ] = None,
     label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="May be repeated.")] = None,
     wait: WaitOption = True,
     deadline: DeadlineOption = 600,
@@ -83,6 +87,7 @@ def create(
             idle_action=idle_action,
             max_age_s=max_age,
             restart=restart,
+            clipboard=clipboard,
             labels=labels,
             wait=False,
         )

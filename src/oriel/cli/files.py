@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import secrets
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
 from oriel.cli.options import HomeOption, JsonFlag, connect
 from oriel.cli.output import Output
-from oriel.model.errors import Fault, HostError, InvalidError, NotFoundError, OrielError
+from oriel.model.errors import Fault, HostError, InvalidError, NotFoundError, OrielError, UnavailableError
 
 if TYPE_CHECKING:
     from oriel.client.sync.desktop import Desktop
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["cp"]
 
 PRIVATE = 0o600
+LARGE = 16 << 20
+MOST_TRIES = 5
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
 
 
@@ -93,9 +97,27 @@ def _copy_in(desktop: Desktop, source: Path, target: str, tally: Tally) -> None:
                 f"{path} cannot be read: {error.strerror}", hint="check its permissions"
             ) from error
         with stream:
-            desktop.files.upload(stream, place, mode=path.stat().st_mode & 0o777)
+            _send(desktop, stream, place, path.stat().st_mode & 0o777)
             tally.bytes += stream.tell()
         tally.files += 1
+
+
+def _send(desktop: Desktop, stream: BinaryIO, place: str, mode: int) -> None:
+    """A large file goes on where it was when the controller or the network was away for a moment."""
+    if os.fstat(stream.fileno()).st_size < LARGE:
+        desktop.files.upload(stream, place, mode=mode)
+        return
+    upload, tries = secrets.token_hex(16), 0
+    while True:
+        try:
+            stream.seek(0)
+            desktop.files.upload(stream, place, mode=mode, upload=upload)
+            return
+        except UnavailableError:
+            tries += 1
+            if tries > MOST_TRIES:
+                raise
+            time.sleep(tries)  # no event tells when it is back
 
 
 def _walk(source: Path, tally: Tally) -> Iterator[tuple[Path, PurePosixPath]]:

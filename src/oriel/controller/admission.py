@@ -16,6 +16,7 @@ from oriel.controller.ways_out import proxy_fault
 from oriel.controller.wishes import Wish
 from oriel.fleet import Capacity, Fleet, RuntimeReport
 from oriel.host.settings import Settings
+from oriel.model.clipboard import Way
 from oriel.model.errors import Fault, InvalidError, UnavailableError
 from oriel.model.events import utc_now
 from oriel.model.spec import LIMITS, Isolation, Runtime
@@ -167,6 +168,7 @@ class Admission:
             idle_action=wish.get("idle_action", IdleAction.PAUSE),
             max_age_s=wish.get("max_age_s", 0),
             restart=wish.get("restart", settings.restart),
+            clipboard=Way(wish.get("clipboard", settings.clipboard)),
             labels=wish.get("labels", {}),
             created_at=utc_now(),
             ready_at=None,

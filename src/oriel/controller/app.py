@@ -14,6 +14,7 @@ from starlette.responses import Response
 import oriel
 from oriel.controller.api import (
     catalog,
+    clipboard,
     commands,
     computer,
     control,
@@ -72,7 +73,7 @@ def _routed(middleware: Sequence[Middleware]) -> FastAPI:
     )
     for module in (
         session, sign_on, desktops, moments, views, shares, control, screen, streams, session_socket,
-        computer, commands, files, egress, events, proxies, people, catalog, status, page,
+        computer, clipboard, commands, files, egress, events, proxies, people, catalog, status, page,
     ):  # fmt: skip
         app.include_router(module.router)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign] # FastAPI's own way to do this

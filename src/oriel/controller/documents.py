@@ -81,6 +81,7 @@ def reduced_document(desktop: Desktop, base_url: str) -> dict[str, Any]:
         "proxy": None,
         "exit": None,
         "viewer_url": f"{base_url}/desktops/{desktop.name}",
+        "clipboard": str(desktop.clipboard),
         "created_at": desktop.created_at,
         "ready_at": desktop.ready_at,
         "timings": dict(desktop.timings),

@@ -13,12 +13,14 @@ from typing import Any
 from oriel.controller.picture import Image, from_bgrx
 from oriel.fleet import Keeper
 from oriel.model import wire
+from oriel.model.clipboard import MOST_BYTES
 from oriel.model.errors import OrielError, WireError
 
-__all__ = ["Channel", "Guest", "Outcome"]
+__all__ = ["Channel", "Clip", "Guest", "Outcome"]
 
 ASK_DEADLINE_S = 15.0
 SCREEN_DEADLINE_S = 15.0
+CLIPBOARD_DEADLINE_S = 30.0
 MAX_SCREEN = 64 << 20  # bytes: 3840x2160 is half of it
 MAX_OUTPUT = 8 << 20  # bytes kept of each output of a command that is answered whole
 GRACE_S = 15.0  # beyond a command's own time-out, before its agent counts as hung
@@ -40,6 +42,25 @@ class Outcome:
     seconds: float
     timed_out: bool
     truncated: bool
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What is on a desktop's clipboard: `parts` by format, which formats it is `offered` in, which of those
+    asked for are beyond what is taken."""
+
+    parts: Mapping[str, bytes]
+    offered: tuple[str, ...] = ()
+    too_large: tuple[str, ...] = ()
+
+    def text(self, name: str) -> str | None:
+        """A part as text; None if there is none. WireError if it is no text."""
+        if name not in self.parts:
+            return None
+        try:
+            return self.parts[name].decode()
+        except UnicodeDecodeError as error:
+            raise WireError("the guest's clipboard is no text") from error
 
 
 class Guest:
@@ -86,6 +107,36 @@ class Guest:
         """Returns once the display has them."""
         await self.ask("input", {"events": list(events)})
 
+    async def clipboard(self, formats: Sequence[str]) -> Clip:
+        """What is on the clipboard of these formats. WireError if the guest says what it must not."""
+        async with (
+            asyncio.timeout(CLIPBOARD_DEADLINE_S),
+            self.stream("clipboard_read", {"formats": list(formats)}) as stream,
+        ):
+            told = stream.result
+            parts: dict[str, bytes] = {}
+            for name, size in _sizes(told.get("parts")):
+                if name not in formats or name in parts or not 0 <= size <= MOST_BYTES[name]:
+                    raise WireError("the guest's clipboard is not what was asked for")
+                parts[name] = b"".join([piece async for piece in wire.read_chunks(stream.reader, size)])
+        offered, too_large = (
+            tuple(name for name in MOST_BYTES if isinstance(found, list) and name in found)
+            for found in (told.get("offered"), told.get("too_large"))
+        )
+        return Clip(parts, offered, too_large)
+
+    async def set_clipboard(self, parts: Mapping[str, bytes]) -> None:
+        """Put the same in one or more formats on the clipboard; it is there when this returns."""
+        sizes = {name: len(data) for name, data in parts.items()}
+        async with (
+            asyncio.timeout(CLIPBOARD_DEADLINE_S),
+            self.stream("clipboard_write", {"parts": sizes}) as stream,
+        ):
+            for data in parts.values():
+                stream.writer.write(data)
+                await stream.writer.drain()
+            wire.result_of("clipboard_write", await wire.read_line(stream.reader))
+
     async def run(
         self,
         argv: Sequence[str],
@@ -122,20 +173,44 @@ class Guest:
         """
         args = {"path": path, "size": size} | ({} if mode is None else {"mode": mode})
         async with self.stream("file_write", args) as stream:
-            sent = 0
-            async for piece in content:
-                sent += len(piece)
-                if sent > size:
-                    raise WireError("more bytes came than were announced")
-                stream.writer.write(piece)
-                await stream.writer.drain()
-            if sent < size:
-                raise WireError("fewer bytes came than were announced")
-            answer = await wire.read_line(stream.reader)
-        if answer is None:
-            raise WireError("the agent closed the connection before the file was in place")
-        if answer.get("ok") is not True:
-            raise OrielError.from_wire(answer.get("error") or {})
+            await _pass_on(stream, size, content)
+
+    async def append_file(self, piece: Mapping[str, Any], content: AsyncIterator[bytes]) -> dict[str, Any]:
+        """A piece of an upload (the agent's `file_append`): `{offset, complete}` once it has come."""
+        async with self.stream("file_append", piece) as stream:
+            told = await _pass_on(stream, piece["size"], content)
+        return {"offset": told.get("offset"), "complete": told.get("complete")}
+
+
+def _sizes(told: object) -> list[tuple[str, int]]:
+    match told:
+        case list():
+            found = [(one[0], one[1]) for one in told if isinstance(one, list) and len(one) == 2]
+            if len(found) == len(told) and all(
+                name in MOST_BYTES and isinstance(size, int) for name, size in found if isinstance(name, str)
+            ):
+                return found
+    raise WireError("the guest's clipboard is not what was asked for")
+
+
+async def _pass_on(stream: wire.Stream, size: int, content: AsyncIterator[bytes]) -> dict[str, Any]:
+    """All of `content`, which has `size` bytes, and what the agent then answers."""
+    sent = 0
+    async for piece in content:
+        sent += len(piece)
+        if sent > size:
+            raise WireError("more bytes came than were announced")
+        stream.writer.write(piece)
+        await stream.writer.drain()
+    if sent < size:
+        raise WireError("fewer bytes came than were announced")
+    answer = await wire.read_line(stream.reader)
+    if answer is None:
+        raise WireError("the agent closed the connection before the file was in place")
+    if answer.get("ok") is not True:
+        raise OrielError.from_wire(answer.get("error") or {})
+    result = answer.get("result")
+    return dict(result) if isinstance(result, dict) else {}
 
 
 async def _feed(writer: asyncio.StreamWriter, stdin: bytes) -> None:

@@ -19,6 +19,7 @@ from oriel.controller.parts import Parts
 from oriel.controller.problems import neutral, problem
 from oriel.controller.store.events import write_audit
 from oriel.model import wire
+from oriel.model.clipboard import HTML, IMAGE, MOST_BYTES, TEXT
 from oriel.model.errors import InvalidError, OrielError
 from oriel.model.events import utc_now
 
@@ -52,8 +53,11 @@ HEADERS = {
 }
 
 
+# A picture as it is, or text and markup as JSON, which may need six bytes for one.
+MOST_COPIED = max(MOST_BYTES[IMAGE], 6 * (MOST_BYTES[TEXT] + MOST_BYTES[HTML]))
 PRIVATE_READS = frozenset({
-    "read_file", "get_clipboard", "show_logs", "access_log", "list_audit", "export_audit",
+    "read_file", "get_clipboard", "get_clipboard_image", "show_logs", "access_log", "list_audit",
+    "export_audit",
 })  # fmt: skip
 SCREEN_READS = frozenset({"screenshot", "list_windows"})
 
@@ -124,8 +128,11 @@ class Envelope:
     def _bounded(self, scope: Scope, receive: Receive) -> Receive:
         """`receive` that refuses more than this route takes."""
         settings = self._parts.settings
-        is_file = scope["method"] == "PUT" and scope["path"].endswith("/files")
-        most = settings.upload_limit_mib << 20 if is_file else settings.body_limit_kib << 10
+        most = settings.body_limit_kib << 10
+        if scope["method"] == "PUT" and scope["path"].endswith("/files"):
+            most = settings.upload_limit_mib << 20
+        elif scope["method"] == "PUT" and scope["path"].endswith(("/clipboard", "/clipboard/image")):
+            most = MOST_COPIED
         announced = Headers(scope=scope).get("content-length", "")
         if announced.isdecimal() and int(announced) > most:
             raise _too_large(most)

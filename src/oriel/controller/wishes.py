@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from oriel.controller.rights import Permission, Role
+from oriel.model.clipboard import HTML, MOST_BYTES, TEXT
 from oriel.model.errors import Fault, InvalidError
 from oriel.model.spec import LIMITS, NAME
 
@@ -19,6 +20,7 @@ Name = Annotated[str, Field(pattern=f"^{NAME_PATTERN}", max_length=63)]
 Title = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Label = Annotated[str, Field(max_length=256)]
 LabelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+ClipboardWay = Literal["off", "in", "out", "both"]
 RestartPolicy = Literal["no", "on-failure", "always"]
 Labels = Annotated[dict[LabelName, Label], Field(max_length=32)]
 
@@ -63,6 +65,7 @@ class Wish(Body):
     idle_action: Literal["pause", "stop"] | None = None
     max_age_s: Annotated[int, _between("max_age_s")] | None = None
     restart: RestartPolicy | None = None
+    clipboard: ClipboardWay | None = None
     labels: Labels | None = None
 
     @classmethod
@@ -90,6 +93,7 @@ class Change(Body):
     idle_action: Literal["pause", "stop"] | None = None
     max_age_s: Annotated[int, _between("max_age_s")] | None = None
     restart: RestartPolicy | None = None
+    clipboard: ClipboardWay | None = None
     owner: Name | None = None
 
 
@@ -247,6 +251,14 @@ class Control(Body):
 
 class Text(Body):
     text: Annotated[str, Field(max_length=100_000)]
+
+
+class Copied(Body):
+    """What is put on the clipboard: the same as text and as markup, or one of them. `viewer`: the session."""
+
+    text: Annotated[str, Field(max_length=MOST_BYTES[TEXT])] | None = None
+    html: Annotated[str, Field(max_length=MOST_BYTES[HTML])] | None = None
+    viewer: Annotated[str, Field(max_length=64)] | None = None
 
 
 class Keys(Body):

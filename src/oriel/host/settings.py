@@ -153,6 +153,10 @@ class Settings:
         "no", "When a desktop that says nothing of it is started again: no, on-failure, or always, "
         "which is also after the host was restarted.", _one_of("no", "on-failure", "always"),
     )  # fmt: skip
+    clipboard: str = setting(
+        "both", "Which way the clipboard of a desktop that says nothing of it goes: off, in, out, or both.",
+        _one_of("off", "in", "out", "both"),
+    )  # fmt: skip
     concurrent_starts: int = setting(
         2, "How many desktops start, or wake, at the same time.", _between(1, 64)
     )

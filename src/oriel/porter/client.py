@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from oriel.model.clipboard import Way
 from oriel.porter.channel import VERSION, Channel
 from oriel.porter.session import VIEWER
 
@@ -153,7 +154,7 @@ class Porter:
 
     def carry(
         self, client: socket.socket, desktop: socket.socket | None, kind: str, about: Mapping[str, Any],
-        *, hands: str = "", size: int = 0, left_s: float | None = None,
+        *, hands: str = "", clipboard: Way = Way.BOTH, size: int = 0, left_s: float | None = None,
     ) -> Carried | None:  # fmt: skip
         """Hand both ends over; they are closed here. None, and nothing was done, if there is no porter."""
         channel = self._channel
@@ -164,7 +165,7 @@ class Porter:
         self._carried[carried.id] = carried
         message = {
             "do": "carry", "id": carried.id, "kind": kind, "about": dict(about),
-            "hands": hands, "size": size, "left_s": left_s,
+            "hands": hands, "clipboard": str(clipboard), "size": size, "left_s": left_s,
         }  # fmt: skip
         channel.send(message, [sock.fileno() for sock in socks])
         for sock in socks:

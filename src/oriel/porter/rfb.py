@@ -1,9 +1,10 @@
 """What a viewer may say to a desktop's VNC server (RFC 6143, and the extensions that noVNC speaks).
 
 The guard sits between them. It follows the viewer's half of the protocol, lets through what a picture
-needs, and keys, pointer, clipboard and resizing only while the viewer drives. What it does not know it
-refuses: an unknown message has no known length, and what follows could be anything. It remembers which keys
-and buttons went down, so that none stays down when the viewer goes or somebody else takes over.
+needs, and keys, pointer, clipboard and resizing only while the viewer drives; the clipboard only as far as
+the desktop's rule lets it, either way. What it does not know it refuses: an unknown message has no known
+length, and what follows could be anything. It remembers which keys and buttons went down, so that none stays
+down when the viewer goes or somebody else takes over.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import struct
 from enum import Enum
 from typing import Protocol
 
+from oriel.model.clipboard import Way
 from oriel.model.errors import ForbiddenError, WireError
+from oriel.porter.outward import Outward, plain_encodings
 
 __all__ = ["Hands", "NoHands", "RfbGuard"]
 
@@ -35,7 +38,8 @@ _FIXED: dict[int, tuple[int, Part]] = {
     150: (10, Part.PICTURE),  # EnableContinuousUpdates
     250: (4, Part.NEVER),  # xvp: reboot and power off
 }
-SET_ENCODINGS, CLIENT_CUT_TEXT, FENCE, SET_DESKTOP_SIZE, QEMU = 2, 6, 248, 251, 255
+PIXEL_FORMAT, SET_ENCODINGS, UPDATE_REQUEST, CLIENT_CUT_TEXT = 0, 2, 3, 6
+CONTINUOUS, FENCE, SET_DESKTOP_SIZE, QEMU = 150, 248, 251, 255
 MAX_ENCODINGS = 1024
 MAX_FENCE = 64
 MAX_CUT = 1 << 20
@@ -67,13 +71,20 @@ class NoHands:
 class RfbGuard:
     """Feed it what the viewer sends; it gives back what may go on to the server."""
 
-    def __init__(self, hands: Hands) -> None:
+    def __init__(self, hands: Hands, clipboard: Way = Way.BOTH) -> None:
         self._hands = hands
+        self._clipboard = clipboard
+        self._outward = None if clipboard.gives else Outward()
+        self._asked = False  # for a picture: then pixels keep their form where their length must be known
         self._held = bytearray()
         self._step = "version"
         self._dropping = 0  # bytes of a refused message that are still to come
         self._down: dict[tuple[int, int], bytes] = {}  # the release of each key that is down
         self._pointer = (0, 0, 0)  # buttons, x, y as last passed on
+
+    def told(self, data: memoryview) -> bytes | memoryview:
+        """What of the server's own words may go on to the viewer. WireError if they cannot be followed."""
+        return data if self._outward is None else self._outward.feed(data)
 
     @property
     def holding(self) -> bool:
@@ -124,6 +135,8 @@ class RfbGuard:
         said = bytes(self._held[:length])
         if self._step == "version" and said not in VERSIONS:
             raise WireError("a viewer must speak RFB 3.7 or 3.8")
+        if self._step == "version" and self._outward is not None and said != VERSIONS[-1]:
+            raise WireError("a viewer must speak RFB 3.8 where the clipboard gives nothing out")
         if self._step == "security" and said[0] != NO_SECURITY:
             # The desktop asks for no password; any other choice would add bytes we cannot follow.
             raise WireError("a viewer must choose the security type None")
@@ -137,7 +150,8 @@ class RfbGuard:
         if length == 0:
             return False
         # A long message that will not pass is not kept until it is whole.
-        may_cut = part is not Part.CUT or (length <= MAX_CUT and self._hands.drive())
+        taken = self._clipboard.takes and length <= MAX_CUT
+        may_cut = part is not Part.CUT or (taken and self._hands.drive())
         if may_cut is None:
             return False
         if part is Part.NEVER or not may_cut:
@@ -150,9 +164,25 @@ class RfbGuard:
             if passes is None:
                 return False
             if passes:
-                passed += message
+                passed += message if self._outward is None else self._plain(self._outward, message)
         del self._held[:length]
         return bool(self._held)
+
+    def _plain(self, outward: Outward, message: bytes) -> bytes:
+        """A message as it may be where the server's words are followed."""
+        kind = message[0]
+        if kind == SET_ENCODINGS:
+            return plain_encodings(message)
+        if kind in (CONTINUOUS, FENCE):
+            return b""  # they would be answered by what is not followed
+        if kind == PIXEL_FORMAT:
+            if self._asked:
+                raise ForbiddenError(
+                    "a viewer changed its pixels in the midst of a picture", code="view_only"
+                )
+            outward.pixels(message[4])
+        self._asked = self._asked or kind == UPDATE_REQUEST
+        return message
 
     def _passes(self, part: Part, message: bytes) -> bool | None:
         if part is Part.KEY:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from time import monotonic
 
+from oriel.model.clipboard import Way
 from oriel.model.errors import ForbiddenError, WireError
 from oriel.porter.outlet import Outlet
 from oriel.porter.rfb import Hands, RfbGuard
@@ -44,6 +45,7 @@ class Screen(Hands):
         desktop: socket.socket,
         hold: Hold,
         *,
+        clipboard: Way,
         ask: Callable[[str], bool],
         on_ended: Callable[[str], None],
     ) -> None:
@@ -57,7 +59,7 @@ class Screen(Hands):
         self._ending = False
         self._told_at = self._refused_at = float("-inf")
         self._asked: asyncio.TimerHandle | None = None
-        self._guard = RfbGuard(self)
+        self._guard = RfbGuard(self, clipboard)
         self._in = Outlet(desktop, self._unblock, self._desktop_gone)
         self._viewer = WebSocketEnd(
             client, on_message=self._from_viewer, on_free=self._listen, on_ended=self._ended
@@ -138,7 +140,13 @@ class Screen(Hands):
             self._desktop_gone()
             return
         self.bytes_out += count
-        self._viewer.send(memoryview(SCRATCH)[:count])
+        try:
+            told = self._guard.told(memoryview(SCRATCH)[:count])
+        except WireError as error:
+            self.end(4502, error.code)
+            return
+        if told:
+            self._viewer.send(memoryview(told))
         if self._viewer.waiting:
             self._loop.remove_reader(self._desktop)
 

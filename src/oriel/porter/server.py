@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from oriel.model.clipboard import Way
 from oriel.porter.channel import VERSION, Channel
 from oriel.porter.download import Download
 from oriel.porter.screen import Hold, Screen
@@ -164,7 +165,8 @@ class Carrying:
         match message["kind"], socks:
             case "screen", (client, desktop):
                 work = Screen(
-                    client, desktop, Hold(message["hands"]), on_ended=later,
+                    client, desktop, Hold(message["hands"]),
+                    clipboard=Way(message["clipboard"]), on_ended=later,
                     ask=lambda what: self._say({"say": what, "id": carried_id}),
                 )  # fmt: skip
             case "session", (client,):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import Any, BinaryIO
 
 from oriel.client.aio.transport import Transport
@@ -49,11 +50,31 @@ class Computer:
         return int(at["x"]), int(at["y"])
 
     async def clipboard(self) -> str:
-        answer = await self._transport.json("GET", f"{self._path}/clipboard")
-        return str(answer["text"])
+        """The clipboard as text; "" if it holds none."""
+        return str((await self._clipboard())["text"])
 
-    async def set_clipboard(self, text: str) -> None:
-        await self._transport.json("PUT", f"{self._path}/clipboard", body={"text": text})
+    async def clipboard_html(self) -> str | None:
+        """Its markup, None if there is none. It comes from a desktop: never show it as a page."""
+        found = (await self._clipboard())["html"]
+        return None if found is None else str(found)
+
+    async def clipboard_image(self) -> bytes | None:
+        """Its picture as PNG, None if there is none."""
+        if not (await self._clipboard())["image"]:
+            return None
+        return await self._transport.data("GET", f"{self._path}/clipboard/image")
+
+    async def set_clipboard(self, text: str | None = None, *, html: str | None = None) -> None:
+        """The same as text and as markup, or one of them."""
+        body = {"text": text, "html": html}
+        given = {name: value for name, value in body.items() if value is not None}
+        await self._transport.json("PUT", f"{self._path}/clipboard", body=given)
+
+    async def set_clipboard_image(self, png: bytes) -> None:
+        await self._transport.upload(f"{self._path}/clipboard/image", BytesIO(png), params={})
+
+    async def _clipboard(self) -> Any:
+        return await self._transport.json("GET", f"{self._path}/clipboard")
 
     async def _act(self, action: str, **body: Any) -> None:
         await self._transport.json("POST", f"{self._path}/{action}", body=body)
@@ -73,10 +94,29 @@ class Files:
         """Into a file of ours; after an error it holds part of it."""
         await self._transport.download(self._path, sink, params={"path": path})
 
-    async def upload(self, source: BinaryIO, path: str, *, mode: int | None = None) -> None:
-        """All of `source`; synced when this returns. `mode`: permission bits, 0644 if not given."""
+    async def upload(
+        self, source: BinaryIO, path: str, *, mode: int | None = None, upload: str | None = None
+    ) -> None:
+        """All of `source`; synced when this returns. `mode`: permission bits, 0644 if not given.
+
+        `upload`, 16 to 64 of 0-9a-f: what came of it is kept when the connection breaks, and the same call
+        again goes on from there.
+        """
         octal = None if mode is None else f"{mode:o}"
-        await self._transport.upload(self._path, source, params={"path": path, "mode": octal})
+        params = {"path": path, "mode": octal, "upload": upload}
+        offset = 0 if upload is None else await self.uploaded(path, upload)
+        await self._transport.upload(
+            self._path, source, params=params, offset=offset, ranged=upload is not None
+        )
+
+    async def uploaded(self, path: str, upload: str) -> int:
+        """How many bytes of an upload that is not whole yet have come."""
+        answer = await self._transport.json("GET", self._path, params={"path": path, "upload": upload})
+        return int(answer["offset"])
+
+    async def abandon(self, path: str, upload: str) -> None:
+        """Give up an upload that is not whole yet; nothing is left of it."""
+        await self._transport.json("DELETE", self._path, params={"path": path, "upload": upload})
 
     async def list(self, path: str) -> list[FileEntry]:
         answer = await self._transport.json("GET", self._path, params={"path": path, "list": 1})

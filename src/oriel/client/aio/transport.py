@@ -92,12 +92,20 @@ class Transport:
             raise error_of_response(answer.status_code, answer.content, answer.headers)
         return answer.content
 
-    async def upload(self, path: str, source: BinaryIO, *, params: Mapping[str, Any]) -> None:
-        """PUT what is left of `source`, a file one can seek in, in pieces."""
+    async def upload(
+        self, path: str, source: BinaryIO, *, params: Mapping[str, Any], offset: int = 0, ranged: bool = False
+    ) -> None:
+        """PUT what is left of `source`, a file one can seek in, in pieces; of that what follows `offset`,
+        and with `ranged` saying so."""
         start = source.tell()
-        length = source.seek(0, SEEK_END) - start
-        source.seek(start)
+        total = source.seek(0, SEEK_END) - start
+        source.seek(start + offset)
+        length = total - offset
         headers = {"Content-Length": str(length)}  # the guest is told the size before the bytes
+        if ranged and total:  # an empty file has no range
+            headers["Content-Range"] = f"bytes {offset}-{total - 1}/{total}"
+        elif ranged:
+            params = {**params, "upload": None}
         content = _pieces(source)
         async with self._stream("PUT", path, content=content, headers=headers, params=_present(params)):
             return

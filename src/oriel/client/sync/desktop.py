@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from oriel.client.sync.command import Command
 from oriel.client.sync.computer import Computer, Files
+from oriel.client.sync.control import Control
 from oriel.client.sync.transport import Socket, Transport
 from oriel.client.values import CommandResult, DesktopInfo, Page, Ticket
 from oriel.model.errors import LaunchError, UnavailableError, WireError
@@ -39,6 +40,7 @@ class Desktop:
         self.info = info
         self.files = Files(transport, self._path)
         self.computer = Computer(transport, self._path)
+        self.control = Control(transport, self._path)
 
     def __repr__(self) -> str:
         return f"Desktop({self.info.name!r}, {self.info.id}, {self.info.state})"
@@ -227,6 +229,15 @@ class Desktop:
         """A WebSocket that carries Chrome's DevTools protocol (its browser endpoint)."""
         return self._transport.socket(f"{self._path}/cdp", ticket=ticket)
 
+    def downloads(self, *, ticket: str | None = None) -> Generator[dict[str, Any], None, None]:
+        """`{name, size}` of each file that is finished in ~/Downloads from now on; `files` fetches it."""
+        socket = self._transport.socket(f"{self._path}/downloads", ticket=ticket)
+        try:
+            while (message := socket.receive()) is not None:
+                yield json.loads(message)
+        finally:
+            socket.close()
+
     def windows(self) -> list[dict[str, Any]]:
         """The windows on its screen, as its agent sees them."""
         answer = self._transport.json("GET", f"{self._path}/windows")
@@ -296,6 +307,7 @@ class Desktops:
         idle_action: str | None = None,
         max_age_s: int | None = None,
         restart: str | None = None,
+        clipboard: str | None = None,
         labels: Mapping[str, str] | None = None,
         wait: bool = True,
         deadline_s: float = READY_DEADLINE_S,
@@ -310,6 +322,7 @@ class Desktops:
             "name": name, "runtime": runtime, "image": image, "vcpus": vcpus, "memory_mib": memory_mib,
             "disk_gib": disk_gib, "proxy": proxy, "idle_timeout_s": idle_timeout_s,
             "idle_action": idle_action, "max_age_s": max_age_s, "restart": restart,
+            "clipboard": clipboard,
             "labels": None if labels is None else dict(labels),
             "rates": None if rates is None else dict(rates),
             "screen": None if screen is None else {"width": screen.width, "height": screen.height},

@@ -115,22 +115,6 @@ async def cursor(request: Request, found: Looked) -> Response:
     return JsonResponse({"x": at.get("x"), "y": at.get("y")})
 
 
-@router.get("/computer/clipboard")
-async def get_clipboard(request: Request, found: Handled) -> Response:
-    """`{text}`."""
-    told = await _guest(request, found).ask("clipboard_get")
-    return JsonResponse({"text": str(told.get("text", ""))})
-
-
-@router.put("/computer/clipboard", status_code=NOTHING)
-async def set_clipboard(request: Request, found: Handled, wanted: Text) -> Response:
-    """What is pasted next. Only whoever drives puts something there."""
-    circle = parts_of(request).sharing.circle(found.id)
-    circle.lease.require(circle.program(request.state.principal))
-    await _guest(request, found).ask("clipboard_set", {"text": wanted.text})
-    return Response(status_code=NOTHING)
-
-
 @router.put("/computer/screen")
 async def set_screen(request: Request, found: Handled, wanted: ScreenSize) -> Response:
     """The screen's size, as set: whole macro blocks of a video are even. Only whoever drives decides it."""

@@ -23,7 +23,7 @@ from oriel.controller.store.desktops import Desktop
 from oriel.controller.store.quotas import size_of
 from oriel.controller.store.shares import Share
 from oriel.controller.wishes import Change, Wish
-from oriel.model.errors import Fault, InvalidError, NotFoundError
+from oriel.model.errors import Fault, InvalidError, NotFoundError, StateError
 from oriel.model.state import State
 
 __all__ = ["described", "router"]
@@ -127,6 +127,10 @@ async def change_desktop(request: Request, found: Controllable, wanted: Change) 
         return store.change(transaction, found.id, **values)
 
     changed = await parts.database.write(change) if values else found
+    if changed.clipboard is not found.clipboard:
+        # What the porter carries follows the rule it began with; viewers come back by themselves.
+        why = StateError("the clipboard's rule has changed", hint="connect again")
+        parts.live.end(lambda one: one.desktop == found.id and one.kind == "vnc", why)
     if changed.owner_id != found.owner_id:
         # The new owner has an address of their own, and whoever had a way in from the former has it no more.
         if changed.state not in (State.CREATING, State.DELETING):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -32,24 +33,45 @@ router = APIRouter(prefix="/v1/desktops/{ref}/files", tags=["files"])
 
 Driven = Annotated[Desktop, Depends(desktop(Permission.CONTROL, shared=True, running=True))]
 Path = Annotated[str, Query(min_length=1, max_length=4096)]
+Upload = Annotated[str | None, Query(pattern=r"^[0-9a-f]{16,64}$")]
+RANGE = re.compile(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15})")
 SPOOL_BYTES = 1 << 20  # an upload of unknown size waits in memory up to this, then on disk
 PIECE = 1 << 18
 
 
 @router.get("")
-async def read_file(request: Request, found: Driven, path: Path, list: bool = False) -> Response:
-    """The file as a download; with `list=1` the entries of a directory."""
+async def read_file(
+    request: Request, found: Driven, path: Path, list: bool = False, upload: Upload = None
+) -> Response:
+    """The file as a download; with `list=1` the entries of a directory; with `upload` `{offset}`: how much of
+    that upload has come."""
+    if upload is not None:
+        begun = {"path": path, "upload": upload}
+        told = await Guest(parts_of(request).fleet.keeper(found.id)).ask("file_offset", begun)
+        return JsonResponse({"offset": told.get("offset")})
     if list:
         guest = Guest(parts_of(request).fleet.keeper(found.id))
         return JsonResponse({"entries": (await guest.ask("file_list", {"path": path})).get("entries", [])})
     return await _download(request, found, path)
 
 
-@router.put("", status_code=204)
-async def write_file(request: Request, found: Driven, path: Path, mode: str | None = None) -> Response:
-    """The body, in place and synced when this answers. `mode`: permission bits, octal."""
+@router.put("", status_code=204, responses={200: {"description": "a piece has come"}})
+async def write_file(
+    request: Request, found: Driven, path: Path, mode: str | None = None, upload: Upload = None
+) -> Response:
+    """The body, in place and synced when this answers. `mode`: permission bits, octal.
+
+    With `upload`, 16 to 64 of 0-9a-f of the sender's choosing, in pieces that the header `Content-Range:
+    bytes A-B/TOTAL` names, in order; each answers `{offset, complete}`. What came is kept for a day when the
+    connection breaks: GET with the same `upload` tells how much that is, DELETE gives it up. The file is in
+    place with the last piece.
+    """
     bits = _mode(mode)
     guest = Guest(parts_of(request).fleet.keeper(found.id))
+    if upload is not None:
+        place = _piece(request, parts_of(request).settings.upload_limit_mib)
+        wanted = {"path": path, "upload": upload, **place} | ({} if bits is None else {"mode": bits})
+        return JsonResponse(await guest.append_file(wanted, request.stream()))
     announced = request.headers.get("content-length", "")
     if announced.isdecimal():
         await guest.write_file(path, int(announced), bits, request.stream())
@@ -66,9 +88,14 @@ async def write_file(request: Request, found: Driven, path: Path, mode: str | No
 
 
 @router.delete("", status_code=204)
-async def delete_file(request: Request, found: Driven, path: Path, recursive: bool = False) -> Response:
-    """A file or an empty directory; with `recursive=1` a full one."""
+async def delete_file(
+    request: Request, found: Driven, path: Path, recursive: bool = False, upload: Upload = None
+) -> Response:
+    """A file or an empty directory; with `recursive=1` a full one; with `upload` what has come of that."""
     guest = Guest(parts_of(request).fleet.keeper(found.id))
+    if upload is not None:
+        await guest.ask("file_abandon", {"path": path, "upload": upload})
+        return Response(status_code=204)
     await guest.ask("file_delete", {"path": path, "recursive": recursive}, deadline_s=60)
     return Response(status_code=204)
 
@@ -132,6 +159,19 @@ def _attachment(path: str) -> str:
     """Never shown in the page: what is in it comes from the guest (RFC 6266, RFC 8187)."""
     name = path.rstrip("/").rpartition("/")[2] or "file"
     return f"attachment; filename*=UTF-8''{quote(name, safe='')}"
+
+
+def _piece(request: Request, limit_mib: int) -> dict[str, int]:
+    """Where the body belongs, by its Content-Range."""
+    found = RANGE.fullmatch(request.headers.get("content-range", ""))
+    if found is None:
+        raise InvalidError.of([Fault("Content-Range", "must be bytes A-B/TOTAL")])
+    first, last, total = (int(number) for number in found.groups())
+    if not first <= last < total or request.headers.get("content-length") != str(last - first + 1):
+        raise InvalidError.of([Fault("Content-Range", "must fit Content-Length, and end before TOTAL")])
+    if total > limit_mib << 20:
+        raise InvalidError(f"the file is longer than {limit_mib} MiB", hint="send less", code="too_large")
+    return {"offset": first, "size": last - first + 1, "total": total}
 
 
 def _mode(text: str | None) -> int | None:

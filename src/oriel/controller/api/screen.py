@@ -10,6 +10,7 @@ from contextlib import ExitStack, asynccontextmanager, suppress
 
 from fastapi import APIRouter
 
+from oriel.controller.api.clipboard import way_of
 from oriel.controller.api.streams import both
 from oriel.controller.attending import SILENCE_S, about_of, attend, hold_of
 from oriel.controller.control import ControlLease, Viewer
@@ -38,6 +39,8 @@ async def vnc(opened: Opened) -> None:
     """RFB bytes, cut anywhere. `?viewer=` names their session: what they do counts while they drive."""
     circle = opened.parts.sharing.circle(opened.desktop.id)
     named = opened.websocket.query_params.get("viewer", "")
+    # As it is now that whoever changes it ends this connection.
+    way = await way_of(opened.parts, opened.desktop.id)
     with ExitStack() as stack:
         if named:
             viewer = circle.of_session(named, opened.principal)
@@ -47,11 +50,13 @@ async def vnc(opened: Opened) -> None:
         if opened.carry is not None:
             about = about_of(opened, viewer, watched=bool(named))
             hold, left_s = hold_of(circle, viewer), seconds_until(opened.ends)
-            carried = await opened.carry(opened.target, "screen", about, hands=hold, left_s=left_s)
+            carried = await opened.carry(
+                opened.target, "screen", about, hands=hold, clipboard=way, left_s=left_s
+            )
             await attend(opened.parts, carried, circle, viewer)
             return
         drives = opened.mode is Mode.CONTROL
-        guard = RfbGuard(_Hands(circle.lease, viewer) if drives else NoHands())
+        guard = RfbGuard(_Hands(circle.lease, viewer) if drives else NoHands(), way)
         await _relay(opened, circle, viewer, guard, watched=bool(named))
 
 
@@ -76,7 +81,8 @@ async def _relay(opened: Opened, circle: Circle, viewer: Viewer, guard: RfbGuard
     async def from_desktop() -> None:
         while data := await reader.read(PIECE):
             outward.inc(len(data))
-            await opened.websocket.send_bytes(data)
+            if told := guard.told(memoryview(data)):
+                await opened.websocket.send_bytes(bytes(told))
 
     async def from_viewer() -> None:
         async for message in messages(opened.websocket):

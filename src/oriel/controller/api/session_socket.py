@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter
 
+from oriel.controller.api.clipboard import way_of
 from oriel.controller.api.streams import both
 from oriel.controller.attending import about_of
 from oriel.controller.control import Kind, Viewer
 from oriel.controller.door import Opened, add_door
+from oriel.controller.downloads import finished
 from oriel.controller.guest import Guest
 from oriel.controller.lines import CarriedEnds, Ends, OwnEnds, tell
 from oriel.controller.parts import Parts
@@ -25,6 +28,7 @@ from oriel.controller.signalling import MEDIA, Place, Signalling, place_of
 from oriel.controller.store.desktops import Desktop
 from oriel.fleet import Keeper
 from oriel.model import wire
+from oriel.model.clipboard import Way
 from oriel.model.errors import BusyError, Fault, InvalidError, NotFoundError, OrielError, UnavailableError
 from oriel.porter import Carried
 from oriel.porter.session import MAX_TEXT, Budget
@@ -34,7 +38,7 @@ __all__ = ["go_on", "router"]
 router = APIRouter(prefix="/v1/desktops")
 
 VERSION = 1
-CLIPBOARD_AGAIN_S = 2.0
+AGAIN_S = 2.0
 RUNGS = ("udp", "tcp", "vnc", "")
 
 
@@ -55,7 +59,8 @@ async def webrtc(opened: Opened) -> None:
             about = about_of(opened, viewer, watched=False) | {"place": asdict(place), "stream": None}
             left_s = seconds_until(opened.ends)
             ends = CarriedEnds(await opened.carry(None, "session", about, left_s=left_s))
-        await _Session(keeper, place, ends, circle=circle, viewer=viewer).run()
+        way = partial(way_of, parts, opened.desktop.id)
+        await _Session(keeper, place, ends, circle=circle, viewer=viewer, way=way).run()
 
 
 async def go_on(parts: Parts, carried: Carried, desktop: Desktop, circle: Circle, viewer: Viewer) -> None:
@@ -64,13 +69,20 @@ async def go_on(parts: Parts, carried: Carried, desktop: Desktop, circle: Circle
     viewer.rung = about.get("rung", viewer.rung)
     viewer.name = about.get("name", viewer.name)
     keeper, place = parts.fleet.keeper(desktop.id), Place(**about["place"])
-    session = _Session(keeper, place, ends, circle=circle, viewer=viewer)
+    way = partial(way_of, parts, desktop.id)
+    session = _Session(keeper, place, ends, circle=circle, viewer=viewer, way=way)
     await session.run(about["stream"], ends)
 
 
 class _Session:
-    def __init__(self, keeper: Keeper, place: Place, ends: Ends, *, circle: Circle, viewer: Viewer) -> None:
+    """`way`: which way the desktop's clipboard goes now."""
+
+    def __init__(
+        self, keeper: Keeper, place: Place, ends: Ends,
+        *, circle: Circle, viewer: Viewer, way: Callable[[], Awaitable[Way]],
+    ) -> None:  # fmt: skip
         self._keeper = keeper
+        self._way = way
         self._circle = circle
         self._viewer = viewer
         self._ends = ends
@@ -88,7 +100,7 @@ class _Session:
         elif again.forsake():
             await self.send({"type": "ended", **UnavailableError("the controller restarted").to_wire()})
         try:
-            await both(self._tell(), self._listen(), self._watch_clipboard())
+            await both(self._tell(), self._listen(), self._watch_clipboard(), self._watch_downloads())
         finally:
             await self._media.end()
 
@@ -123,15 +135,29 @@ class _Session:
                     except NotFoundError:  # no such verb
                         await asyncio.Event().wait()
                     except OrielError:
-                        await asyncio.sleep(CLIPBOARD_AGAIN_S)
+                        await asyncio.sleep(AGAIN_S)
                         continue
                 await changed.wait()
 
     async def _follow_clipboard(self) -> None:
         async with Guest(self._keeper).stream("clipboard_watch") as stream:
             while await wire.read_line(stream.reader) is not None:
-                await self.send({"type": "clipboard"})
+                if (await self._way()).gives:
+                    await self.send({"type": "clipboard"})
         raise UnavailableError("the desktop no longer tells of its clipboard")
+
+    async def _watch_downloads(self) -> None:
+        """Offer what was finished in Downloads to who may fetch it. As the clipboard for old images."""
+        if not self._viewer.may_drive or self._viewer.kind is Kind.GUEST:
+            await asyncio.Event().wait()
+        while True:
+            try:
+                async for one in finished(Guest(self._keeper)):
+                    await self.send({"type": "download", "name": one.name, "size": one.size})
+            except NotFoundError:  # no such verb
+                await asyncio.Event().wait()
+            except OrielError:
+                await asyncio.sleep(AGAIN_S)
 
     async def _listen(self) -> None:
         while (text := await self._ends.viewer.read()) is not None:

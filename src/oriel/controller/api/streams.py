@@ -13,6 +13,7 @@ from pydantic import Field
 
 from oriel.controller.chrome import Chrome, browser_path
 from oriel.controller.door import Opened, add_door, messages
+from oriel.controller.downloads import finished
 from oriel.controller.guest import Channel, Guest
 from oriel.controller.parts import Parts
 from oriel.controller.store.desktops import Desktop
@@ -54,6 +55,20 @@ async def _open_chrome(parts: Parts, found: Desktop) -> AsyncIterator[Chrome]:
         chrome = Chrome(stream, path)
         await chrome.open()
         yield chrome
+
+
+async def downloads(opened: Opened) -> None:
+    """Text messages, `{name, size}` of each file that is finished in ~/Downloads from now on."""
+
+    async def tell() -> None:
+        async for one in finished(opened.target):
+            await opened.websocket.send_text(json.dumps({"name": one.name, "size": one.size}))
+
+    async def listen() -> None:
+        async for _ in messages(opened.websocket):
+            raise WireError("nothing is to be said here")
+
+    await both(tell(), listen())
 
 
 async def cdp(opened: Opened) -> None:
@@ -147,5 +162,6 @@ async def both(*ways: Coroutine[Any, Any, None]) -> None:
 
 
 add_door(router, "cdp", _open_chrome, cdp)
+add_door(router, "downloads", _open_guest, downloads)
 add_door(router, "exec", _open_guest, run)
 add_door(router, "terminal", _open_guest, terminal)

@@ -13,6 +13,7 @@ from oriel.controller.store.database import Transaction
 from oriel.controller.store.events import record
 from oriel.controller.store.leases import take
 from oriel.controller.store.tables import desktops, idempotency, users
+from oriel.model.clipboard import Way
 from oriel.model.errors import NotFoundError, StateError
 from oriel.model.events import utc_now
 from oriel.model.spec import DesktopSpec, Isolation, Rates, Runtime, Screen
@@ -112,6 +113,7 @@ class Desktop:
     idle_action: str = IdleAction.PAUSE
     max_age_s: int = 0
     restart: str = Restart.NO
+    clipboard: Way = Way.BOTH
     origin: str = ""  # of a fork: DESKTOP/SNAPSHOT that it begins as
     place: int = 0  # which of the proxy's addresses is its own
     limits: Mapping[str, Any] = field(default_factory=dict)  # of its policy, where not the default
@@ -158,6 +160,7 @@ _COLUMNS = tuple(SELECT.selected_columns.keys())
 # the enumeration.
 _STATES = {str(state): state for state in State}
 _RUNTIMES = {str(runtime): runtime for runtime in Runtime}
+_WAYS = {str(way): way for way in Way}
 _ISOLATIONS = {str(isolation): isolation for isolation in Isolation}
 
 
@@ -166,6 +169,7 @@ def desktop_of(row: Row[Any]) -> Desktop:
     values["state"] = _STATES[values["state"]]
     values["runtime"] = _RUNTIMES[values["runtime"]]
     values["isolation"] = _ISOLATIONS[values["isolation"]]
+    values["clipboard"] = _WAYS[values["clipboard"]]
     for name in ("allow", "deny", "held"):
         values[name] = tuple(values[name])
     return Desktop(**values)

@@ -113,6 +113,7 @@ desktops = Table(
     Column("idle_action", String(16), nullable=False),  # pause, stop
     Column("max_age_s", Integer, nullable=False),  # of a run, from when it is ready; 0: any
     Column("restart", String(16), nullable=False),  # no, on-failure, always
+    Column("clipboard", String(8), nullable=False),  # off, in, out, both
     Column("labels", JSON, nullable=False),
     Column("created_at", _Time, nullable=False),
     Column("ready_at", _Time),

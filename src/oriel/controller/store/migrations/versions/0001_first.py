@@ -105,6 +105,7 @@ def _desktops() -> None:
         sa.Column("idle_action", sa.String(length=16), nullable=False),
         sa.Column("max_age_s", sa.Integer(), nullable=False),
         sa.Column("restart", sa.String(length=16), nullable=False),
+        sa.Column("clipboard", sa.String(length=8), nullable=False),
         sa.Column("labels", sa.JSON(), nullable=False),
         sa.Column("created_at", _TIME, nullable=False),
         sa.Column("ready_at", _TIME, nullable=True),
