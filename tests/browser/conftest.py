@@ -177,12 +177,15 @@ class Complaints:
 
     lines: list[str] = field(default_factory=list)
 
-    def watch(self, page: Page, home: str) -> None:
+    def watch(self, page: Page, home: str, *, hostile: bool = False) -> None:
+        """`hostile`: somebody else's markup is looked at there, and what the policy stops of it is told."""
         page.on("pageerror", lambda error: self.lines.append(f"error: {error}"))
-        page.on("console", lambda message: self._console(message.type, message.text))
+        page.on("console", lambda message: self._console(message.type, message.text, hostile=hostile))
         page.on("request", lambda request: self._request(request.url, home))
 
-    def _console(self, kind: str, text: str) -> None:
+    def _console(self, kind: str, text: str, *, hostile: bool) -> None:
+        if hostile and "Content Security Policy" in text:
+            return
         # What is refused or lost is also logged by the browser and by noVNC; the page has its own words.
         expected = text.startswith(
             ("Failed to load resource", "WebSocket connection to", "Failed when connecting")
@@ -228,6 +231,7 @@ def open_page(oriel: Oriel, chromium: Browser) -> Iterator[OpenPage]:
         scheme: str = "light",
         touch: bool = False,
         token: str = "",
+        hostile: bool = False,
     ) -> Page:
         context = chromium.new_context(
             viewport={"width": size[0], "height": size[1]},
@@ -239,7 +243,7 @@ def open_page(oriel: Oriel, chromium: Browser) -> Iterator[OpenPage]:
         contexts.append(context)
         context.set_default_timeout(PATIENCE_MS)
         page = context.new_page()
-        complaints.watch(page, oriel.url)
+        complaints.watch(page, oriel.url, hostile=hostile)
         if signed_in:
             answer = page.request.post(f"{oriel.url}/v1/session", data={"token": token or oriel.token})
             assert answer.ok, answer.text()

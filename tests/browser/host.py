@@ -100,14 +100,20 @@ class Host:
         self._call(self.machine(name).screen.cut)
 
     def copy(self, name: str, text: str) -> None:
-        """Something is copied inside a desktop."""
-        self._call(self.machine(name).screen.copy, text)
+        """Something is copied inside a desktop: its screen's server tells of it, and its agent has it."""
+        machine = self.machine(name)
+        self._call(machine.agent.copy, text=text.encode())
+        self._call(machine.screen.copy, text)
+
+    def act(self, act: Callable[..., None], *arguments: object, **named: object) -> None:
+        """Something of a desktop's, where it lives."""
+        self._call(act, *arguments, **named)
 
     def kill_machine(self, name: str, message: str) -> None:
         self.run(self.machine(name).die(message))
 
-    def _call(self, act: Callable[..., None], *arguments: object) -> None:
+    def _call(self, act: Callable[..., None], *arguments: object, **named: object) -> None:
         async def call() -> None:
-            act(*arguments)
+            act(*arguments, **named)
 
         self.run(call())

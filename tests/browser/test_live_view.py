@@ -154,38 +154,6 @@ def test_what_is_held_is_released_when_the_viewer_falls_silent(desk: Desk, page:
     assert len(typed) > 1
 
 
-def test_what_is_copied_on_either_side_is_there_on_the_other(desk: Desk, page: Page) -> None:
-    page.evaluate("where => openWebrtc(where)", desk.where())
-    page.wait_for_function("state.frames > 0 && state.channels.clipboard?.readyState === 'open'")
-    page.evaluate(
-        """text => {
-          const data = new TextEncoder().encode(text), channel = state.channels.clipboard;
-          state.copied = [];
-          channel.binaryType = "arraybuffer";
-          channel.onmessage = ({ data }) =>
-            state.copied.push(typeof data === "string" ? data : new TextDecoder().decode(data));
-          channel.send(JSON.stringify({ type: "data", mime: "text/plain", size: data.length }));
-          channel.send(data);
-        }""",
-        TEXT,
-    )  # fmt: skip
-    got = desk.exec(
-        "sh",
-        "-c",
-        "for n in $(seq 100); do DISPLAY=:1 xclip -o -selection clipboard && break; sleep 0.1; done",
-    )
-    assert got == TEXT
-    desk.server.oriel(
-        "exec",
-        desk.name,
-        "--",
-        "sh",
-        "-c",
-        "printf copied-there | DISPLAY=:1 xclip -selection clipboard >/dev/null 2>&1",
-    )
-    page.wait_for_function("state.copied.includes('copied-there')")
-
-
 def test_a_restart_of_ice_keeps_the_stream(desk: Desk, page: Page) -> None:
     page.evaluate("where => openWebrtc(where)", desk.where(transport="udp"))
     page.wait_for_function("state.frames > 0")

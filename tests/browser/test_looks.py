@@ -137,7 +137,7 @@ def test_every_screen(
         look(page, f"view-{panel}")
         page.keyboard.press(f"Control+Alt+Shift+{letter}")
     page.mouse.move(width / 2, 500)
-    page.locator(".view-screen canvas").focus()
+    page.locator(".view-screen .typing").focus()
     expect(page.get_by_role("toolbar")).to_be_hidden()
     look(page, "view")
     oriel.host.refuse_viewers(True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
+from oriel.model.clipboard import TEXT
 from tests.browser.conftest import OpenPage, Oriel, show_bar, until
 
 # X keysyms (X11/keysymdef.h).
@@ -25,7 +26,7 @@ TERMINAL, PAPER = (300, 650), (1000, 660)  # places in the painted screen
 def live(page: Page) -> Page:
     """The page, once its desktop is live and keys go to it."""
     expect(page.locator(".backdrop.away")).to_be_attached()
-    expect(page.locator(".view-screen canvas")).to_be_focused()
+    expect(page.locator(".view-screen .typing")).to_be_focused()
     return page
 
 
@@ -86,7 +87,7 @@ def test_no_modifier_stays_down_after_a_shortcut(oriel: Oriel, open_page: OpenPa
     page.keyboard.press("Control+Alt+Shift+C")
     expect(page.get_by_label("Clipboard of the desktop")).to_be_focused()
     page.keyboard.press("Control+Alt+Shift+C")
-    expect(page.locator(".view-screen canvas")).to_be_focused()
+    expect(page.locator(".view-screen .typing")).to_be_focused()
     page.keyboard.type("x")
     keys = oriel.host.machine("desk").screen.keys
     oriel_sees(page, lambda: (ord("x"), False) in keys)
@@ -126,7 +127,7 @@ def test_the_keys_panel_sends_what_the_browser_would_keep(oriel: Oriel, open_pag
 def test_the_clipboard_goes_both_ways_and_is_only_text(oriel: Oriel, open_page: OpenPage) -> None:
     oriel.desktop("desk")
     page = live(open_page("/desktops/desk"))
-    screen = oriel.host.machine("desk").screen
+    agent = oriel.host.machine("desk").agent
     use(page, "Clipboard")
     field = page.get_by_label("Clipboard of the desktop")
     hostile = '<img src=x onerror="document.title=1">'
@@ -134,7 +135,7 @@ def test_the_clipboard_goes_both_ways_and_is_only_text(oriel: Oriel, open_page: 
     expect(field).to_have_value(hostile)
     page.wait_for_function("async hostile => (await navigator.clipboard.readText()) === hostile", arg=hostile)
     field.fill("to the desktop")
-    oriel_sees(page, lambda: screen.clipboard[-1:] == ["to the desktop"])
+    oriel_sees(page, lambda: agent.clips == {TEXT: b"to the desktop"})
     assert page.title() == "desk · Oriel"
 
 
@@ -241,7 +242,7 @@ def test_the_bar_hides_comes_with_the_pointer_and_by_keyboard(oriel: Oriel, open
     expect(page.locator(".bar .icon-button").first).to_be_focused()
     page.keyboard.press("Escape")
     expect(bar).to_be_hidden()
-    expect(page.locator(".view-screen canvas")).to_be_focused()
+    expect(page.locator(".view-screen .typing")).to_be_focused()
 
 
 def test_size_and_picture(oriel: Oriel, open_page: OpenPage, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ export interface NewDesktop {
   disk_gib?: number;
   screen?: { width: number; height: number };
   proxy?: string;
+  clipboard?: string;
 }
 
 /** The desktops as the server knows them, kept true by its events. */
@@ -108,6 +109,12 @@ export class Desktops {
 
   resume(desktop: Desktop): Promise<void> {
     return this.verb(desktop, (path) => this.client.post(`${path}/resume`));
+  }
+
+  /** Rejects with a Problem: whoever asks has a place to show it. */
+  async change(desktop: Desktop, change: Partial<Pick<Desktop, "clipboard">>): Promise<void> {
+    await this.client.patch(`/desktops/${part(desktop.id)}`, change);
+    await this.readAll();
   }
 
   remove(desktop: Desktop): Promise<void> {

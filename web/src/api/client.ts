@@ -1,5 +1,12 @@
 import { Problem } from "./problem";
 
+/** `onProgress`: bytes that have gone. `range`: which piece it is, for `Content-Range`. */
+interface Upload {
+  onProgress: (sent: number) => void;
+  signal: AbortSignal;
+  range?: string;
+}
+
 /** Speaks to `/v1`, as the signed-in person (by cookie) or as the holder of a grant. */
 export class Client {
   /** Called when the server no longer knows who we are. */
@@ -24,18 +31,26 @@ export class Client {
   }
 
   /** A file, with its progress from 0 to 1; fetch has no way to tell that. */
-  upload(path: string, file: Blob, onProgress: (sent: number) => void): Promise<void> {
+  upload(path: string, body: Blob, more: Upload): Promise<void> {
     return new Promise((resolve, reject) => {
       const request = new XMLHttpRequest();
       request.open("PUT", `/v1${path}`);
       if (this.grant) request.setRequestHeader("Authorization", `Bearer ${this.grant}`);
+      if (more.range) request.setRequestHeader("Content-Range", more.range);
       request.responseType = "json";
-      request.upload.onprogress = ({ loaded, total }) => total && onProgress(loaded / total);
-      request.onerror = () => reject(Problem.offline());
+      request.upload.onprogress = ({ loaded }) => more.onProgress(loaded);
+      request.onerror = request.onabort = () => reject(Problem.offline());
       request.onload = () =>
         request.status < 400 ? resolve() : reject(Problem.fromBody(request.status, request.response));
-      request.send(file);
+      more.signal.addEventListener("abort", () => request.abort());
+      request.send(body);
     });
+  }
+
+  /** Something that is not JSON. */
+  async send(method: string, path: string, body: Blob): Promise<void> {
+    const response = await this.fetch(method, path, { body });
+    if (!response.ok) throw await this.refusal(response);
   }
 
   delete(path: string): Promise<unknown> {
@@ -44,7 +59,7 @@ export class Client {
 
   /** A picture; null where there is none yet. */
   async picture(path: string, signal?: AbortSignal): Promise<Blob | null> {
-    const response = await this.send("GET", path, { ...(signal && { signal }), cache: "no-cache" });
+    const response = await this.fetch("GET", path, { ...(signal && { signal }), cache: "no-cache" });
     if (response.status === 404 || response.status === 204) return null;
     if (!response.ok) throw await Problem.of(response);
     return response.blob();
@@ -52,7 +67,7 @@ export class Client {
 
   /** A long answer, to be read piece by piece. */
   async stream(path: string, headers: Record<string, string>, signal: AbortSignal): Promise<Response> {
-    const response = await this.send("GET", path, { headers, signal, cache: "no-store" });
+    const response = await this.fetch("GET", path, { headers, signal, cache: "no-store" });
     if (!response.ok) throw await this.refusal(response);
     return response;
   }
@@ -63,7 +78,7 @@ export class Client {
     body?: unknown,
     headers: Record<string, string> = {},
   ): Promise<T> {
-    const response = await this.send(method, path, {
+    const response = await this.fetch(method, path, {
       headers: body === undefined ? headers : { ...headers, "Content-Type": "application/json" },
       ...(body !== undefined && { body: JSON.stringify(body) }),
     });
@@ -71,7 +86,7 @@ export class Client {
     return (response.status === 204 ? undefined : await response.json()) as T;
   }
 
-  private async send(method: string, path: string, init: RequestInit): Promise<Response> {
+  private async fetch(method: string, path: string, init: RequestInit): Promise<Response> {
     const headers = new Headers(init.headers);
     if (this.grant) headers.set("Authorization", `Bearer ${this.grant}`);
     try {

@@ -14,6 +14,8 @@ export type State =
 
 export type Isolation = "vm" | "emulated-vm" | "container";
 
+export type ClipboardWay = "off" | "in" | "out" | "both";
+
 export type Mode = "control" | "view";
 
 export interface Screen {
@@ -39,6 +41,8 @@ export interface Desktop {
   /** The address the world sees; null: the one who looks is not to know. */
   exit?: Exit | null;
   viewer_url: string;
+  /** Which way its clipboard goes, as the desktop sees it. */
+  clipboard: ClipboardWay;
   created_at: string;
   ready_at: string | null;
   timings: Record<string, number>;

@@ -2,6 +2,7 @@ import { useId } from "preact/hooks";
 import { size } from "../amount";
 import type { Egress, Latency } from "../api/types";
 import { Button } from "../parts/button";
+import { type Fact, Facts } from "../parts/facts";
 import { text } from "../text";
 
 interface UsageProps {
@@ -14,30 +15,18 @@ interface UsageProps {
 /** What went through since the desktop was made: bytes, connections, what was refused and why, how quick. */
 export function Usage({ told, busy, onReset }: UsageProps) {
   const words = text.exit.usage;
-  const rows: [string, string][] = [
-    [words.into, size(told.bytes_in)],
-    [words.out, size(told.bytes_out)],
-    [words.connections, words.ofWhichOpen(told.connections, told.open)],
-    ...(told.upstream_errors ? [[words.faults, String(told.upstream_errors)] as [string, string]] : []),
-    [words.refused, String(told.denied)],
-  ];
   const reasons = Object.entries(told.denied_by_reason).sort(([, left], [, right]) => right - left);
+  const facts: Fact[] = [
+    { name: words.into, value: size(told.bytes_in) },
+    { name: words.out, value: size(told.bytes_out) },
+    { name: words.connections, value: words.ofWhichOpen(told.connections, told.open) },
+    ...(told.upstream_errors ? [{ name: words.faults, value: told.upstream_errors }] : []),
+    { name: words.refused, value: told.denied },
+    ...reasons.map(([reason, value]) => ({ name: text.exit.reasons[reason] ?? reason, value, part: true })),
+  ];
   return (
     <section class="usage" aria-label={words.title}>
-      <dl class="facts-list">
-        {rows.map(([name, value]) => (
-          <div key={name}>
-            <dt>{name}</dt>
-            <dd>{value}</dd>
-          </div>
-        ))}
-        {reasons.map(([reason, count]) => (
-          <div key={reason} class="reason">
-            <dt>{text.exit.reasons[reason] ?? reason}</dt>
-            <dd>{count}</dd>
-          </div>
-        ))}
-      </dl>
+      <Facts facts={facts} />
       {told.latency_ms.count ? <LatencyBars latency={told.latency_ms} /> : null}
       {told.quota_left !== null && (
         <div class="quota-left">

@@ -13,6 +13,7 @@ const SHAPES = {
   shield: "M10 3l6 2v5c0 3.5-2.5 6-6 7-3.5-1-6-3.5-6-7V5z",
   box: "M10 3l6.5 3.5v7L10 17l-6.5-3.5v-7zM3.5 6.5 10 10l6.5-3.5M10 10v7",
   keyboard: "M2.5 5.5h15v9h-15zM5.5 8.5h.01M8.5 8.5h.01M11.5 8.5h.01M14.5 8.5h.01M6.5 11.5h7",
+  lock: "M5 3l4 11 1.7-4.3L15 8zM14 13v4M12 15h4",
   keys: "M3.5 8h5v5h-5zM11.5 8h5v5h-5z",
   clipboard: "M7 4.5H5v12h10v-12h-2M7.5 3h5v3h-5z",
   expand: "M4 8V4h4M12 4h4v4M16 12v4h-4M8 16H4v-4",

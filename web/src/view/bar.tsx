@@ -20,7 +20,7 @@ import { KeysPanel } from "./keys";
 import { SharePanel } from "./share";
 import { enterFullscreen, leaveFullscreen, useFullscreen } from "./fullscreen";
 import { useShortcuts, withShortcut } from "./shortcuts";
-import { type Panel, type Tool, useRecording, useSounding, VoicePanel } from "./tools";
+import { type Panel, type Tool, useLocking, useRecording, useSounding, VoicePanel } from "./tools";
 import type { Viewing } from "./viewing";
 
 interface BarProps {
@@ -58,7 +58,8 @@ export function Bar(props: BarProps) {
   };
   const sounding = useSounding(viewing, live, mode, () => toggle("voice"));
   const recording = useRecording(viewing, desktop.name);
-  const tools = toolsOf(props, live, full, toggle, [...sounding, ...recording]);
+  const locking = useLocking(viewing, live, mode, shown.hide);
+  const tools = toolsOf(props, live, full, toggle, [...locking, ...sounding, ...recording]);
   const dropping = useDrop(live ? props.files : null, () => {
     shown.show();
     setPanel("files");
@@ -105,7 +106,9 @@ export function Bar(props: BarProps) {
       {panel && shown.on && (panel === "connection" || tools.some((tool) => tool.panel === panel)) && (
         <PanelFrame key={panel}>
           {panel === "keys" && <KeysPanel viewing={viewing} />}
-          {panel === "clipboard" && <ClipboardPanel viewing={viewing} mode={mode} />}
+          {panel === "clipboard" && (
+            <ClipboardPanel viewing={viewing} desktop={desktop} source={props.source} mode={mode} />
+          )}
           {panel === "files" && props.files && <FilesPanel files={props.files} />}
           {panel === "size" && <SizePanel size={props.size} onSize={props.onSize} />}
           {panel === "connection" && <ConnectionPanel viewing={viewing} />}

@@ -1,6 +1,7 @@
 import { useId } from "preact/hooks";
 import { duration } from "../amount";
 import { useCell } from "../cell";
+import { type Fact, Facts } from "../parts/facts";
 import { Choice } from "../parts/field";
 import { text } from "../text";
 import type { Pin, Try } from "./ladder";
@@ -24,29 +25,22 @@ export function ConnectionPanel({ viewing }: { viewing: Viewing }) {
   const pin = useCell(viewing.pin);
   const tries = useCell(viewing.tries);
   const words = text.view.connectionFacts;
-  const rows: [string, string][] = figures
-    ? [
-        [words.rung, text.view.rungs[figures.rung]],
-        [words.latency, figures.p50 === null ? words.unknown : `${ms(figures.p50)}, p95 ${ms(figures.p95)}`],
-        [words.roundTrip, ms(figures.roundTrip)],
-        ...(figures.fps === null ? [] : [[words.fps, figures.fps.toFixed(0)] as [string, string]]),
-        ...(figures.kbps === null ? [] : [[words.rate, `${figures.kbps.toFixed(0)} kbit/s`] as [string, string]]),
-        ...(figures.loss === null ? [] : [[words.loss, `${(figures.loss * 100).toFixed(1)} %`] as [string, string]]),
-        ...(figures.codec ? [[words.codec, figures.codec] as [string, string]] : []),
-      ]
-    : [];
+  const facts: Fact[] = [];
+  if (figures) {
+    const add = (name: string, value: string): number => facts.push({ name, value });
+    add(words.rung, text.view.rungs[figures.rung]);
+    add(words.latency, figures.p50 === null ? words.unknown : `${ms(figures.p50)}, p95 ${ms(figures.p95)}`);
+    add(words.roundTrip, ms(figures.roundTrip));
+    if (figures.fps !== null) add(words.fps, figures.fps.toFixed(0));
+    if (figures.kbps !== null) add(words.rate, `${figures.kbps.toFixed(0)} kbit/s`);
+    if (figures.loss !== null) add(words.loss, `${(figures.loss * 100).toFixed(1)} %`);
+    if (figures.codec) add(words.codec, figures.codec);
+  }
   return (
     <section aria-label={text.view.connection}>
       <strong>{text.view.connection}</strong>
       <Graph values={viewing.history.list} />
-      <dl class="facts-list">
-        {rows.map(([name, value]) => (
-          <div key={name}>
-            <dt>{name}</dt>
-            <dd>{value}</dd>
-          </div>
-        ))}
-      </dl>
+      <Facts facts={facts} />
       <Choice
         label={text.view.pin}
         value={pin}

@@ -2,9 +2,12 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { type Client, part } from "../api/client";
 import { asProblem, Problem } from "../api/problem";
 import { Cell, useCell } from "../cell";
-import { Button } from "../parts/button";
+import { size as amount } from "../amount";
+import { Button, IconButton } from "../parts/button";
 import { Notice } from "../parts/notice";
 import { text } from "../text";
+import { shownName } from "./downloads";
+import { filesPath, type Upload, Uploads } from "./uploads";
 
 const FOLDER = "/home/user/Downloads";
 
@@ -14,23 +17,18 @@ interface Entry {
   size: number;
 }
 
-/** One file on its way to the desktop. `sent`: 0 to 1. */
-export interface Upload {
-  name: string;
-  sent: number;
-  problem: Problem | null;
-}
-
 /** Files between here and the desktop's Downloads. */
 export class Files {
-  readonly uploads = new Cell<readonly Upload[]>([]);
+  readonly uploads: Uploads;
   readonly entries = new Cell<readonly Entry[] | null>(null);
   readonly problem = new Cell<Problem | null>(null);
 
   constructor(
     private readonly client: Client,
     private readonly desktopId: string,
-  ) {}
+  ) {
+    this.uploads = new Uploads(client);
+  }
 
   /** Where a file is downloaded from: the browser does it, with its own progress and resumption. */
   address(name: string): string {
@@ -66,21 +64,11 @@ export class Files {
   private async send(file: File): Promise<void> {
     const name = freeName(file.name, new Set(this.entries.value?.map((entry) => entry.name)));
     this.entries.update((old) => [...(old ?? []), { name, type: "file", size: file.size }]);
-    const index = this.uploads.value.length;
-    const note = (change: Partial<Upload>): void =>
-      this.uploads.update((old) => old.map((one, at) => (at === index ? { ...one, ...change } : one)));
-    this.uploads.update((old) => [...old, { name, sent: 0, problem: null }]);
-    try {
-      await this.client.upload(this.path(name), file, (sent) => note({ sent }));
-      note({ sent: 1 });
-    } catch (error) {
-      note({ problem: asProblem(error) });
-    }
+    await this.uploads.send(name, this.path(name), file);
   }
 
   private path(name: string): string {
-    const path = name ? `${FOLDER}/${name}` : FOLDER;
-    return `/desktops/${part(this.desktopId)}/files?path=${part(path)}`;
+    return filesPath(this.desktopId, name ? `${FOLDER}/${name}` : FOLDER);
   }
 }
 
@@ -96,7 +84,7 @@ export function freeName(name: string, taken: ReadonlySet<string>): string {
 
 export function FilesPanel({ files }: { files: Files }) {
   const entries = useCell(files.entries);
-  const uploads = useCell(files.uploads);
+  const uploads = useCell(files.uploads.list);
   const problem = useCell(files.problem);
   const picker = useRef<HTMLInputElement>(null);
   useEffect(() => void files.read(), [files]);
@@ -119,18 +107,18 @@ export function FilesPanel({ files }: { files: Files }) {
           void files.upload(chosen);
         }}
       />
-      {uploads.map((upload, index) => (
-        <Progress key={index} upload={upload} />
+      {uploads.map((upload) => (
+        <Progress key={upload.id} upload={upload} />
       ))}
       {problem && <Notice problem={problem} />}
       {entries?.length === 0 && <p class="panel-help">{text.view.noFiles}</p>}
       <ul class="files">
         {entries?.map(({ name, size }) => (
           <li key={name}>
-            <a href={files.address(name)} download={name}>
-              {name}
+            <a href={files.address(name)} download={shownName(name)}>
+              <bdi>{shownName(name)}</bdi>
             </a>
-            <span class="panel-help">{bytes(size)}</span>
+            <span class="panel-help">{amount(size)}</span>
           </li>
         ))}
       </ul>
@@ -141,17 +129,16 @@ export function FilesPanel({ files }: { files: Files }) {
 function Progress({ upload }: { upload: Upload }) {
   if (upload.problem) return <Notice problem={upload.problem} />;
   return (
-    <label class="upload">
-      <span>{upload.name}</span>
-      <progress value={upload.sent} max={1} />
-    </label>
+    <div class="upload-row">
+      <label class="upload">
+        <span role="status">{upload.state === "waiting" ? text.view.uploadWaiting(upload.name) : upload.name}</span>
+        <progress value={upload.sent} max={1} />
+      </label>
+      {upload.state !== "done" && (
+        <IconButton icon="cross" label={text.view.uploadCancel(upload.name)} onClick={upload.cancel} />
+      )}
+    </div>
   );
-}
-
-function bytes(size: number): string {
-  if (size < 1000) return `${size} B`;
-  const [unit, by] = size < 1e6 ? (["KB", 1e3] as const) : size < 1e9 ? (["MB", 1e6] as const) : (["GB", 1e9] as const);
-  return `${(size / by).toFixed(1)} ${unit}`;
 }
 
 /** Takes what is dropped anywhere on the view; whether something hovers over it now. */

@@ -4,7 +4,7 @@ import type { Mode, Ticket } from "../api/types";
 import { backOff } from "../back-off";
 import { Cell } from "../cell";
 import type { RtcScreen, Transport } from "./rtc-screen";
-import { loadViewer, type Screen, type ScreenEvents, VncScreen } from "./screen";
+import { loadViewer, type Screen, type ScreenEvents } from "./screen";
 import type { Rung, Session } from "./session";
 
 export type Pin = "auto" | Rung;
@@ -21,6 +21,8 @@ export interface Try {
 /** A part of its own, as noVNC is: the wall does not wait for it. */
 const loadStream = (): Promise<typeof RtcScreen> => import("./rtc-screen").then((module) => module.RtcScreen);
 
+const loadVnc = () => import("./vnc-screen").then((module) => module.VncScreen);
+
 const TRIES_KEPT = 12;
 // WebRTC alone has this long to show a picture; then noVNC is opened beside it, and whichever paints is shown.
 const HEAD_START_MS = 1200;
@@ -28,7 +30,7 @@ const FIRST_PICTURE_MS = 20_000;
 // On a lower rung, a better one is looked for this often.
 const CLIMB_MS = 30_000;
 
-export interface LadderEvents extends Pick<ScreenEvents, "onClipboard"> {
+export interface LadderEvents extends Pick<ScreenEvents, "onClipboard" | "onPaste"> {
   /** This screen is the one to look at now. */
   onShow(screen: Screen): void;
   /** None is: `last` is what was seen, and try number `attempt` begins at `retryAt`, or now if that is null. */
@@ -129,6 +131,7 @@ export class Ladder {
         },
         onEnd: ended,
         onClipboard: this.events.onClipboard,
+        onPaste: this.events.onPaste,
       }, transport, true);
       const give = (): void => {
         const last = screen.frame();
@@ -171,9 +174,10 @@ export class Ladder {
   private async tryVnc(attempt: number): Promise<"was live" | "never live" | "not needed"> {
     const note = this.note("vnc");
     const path = `/desktops/${part(this.desktopId)}`;
-    const [{ ticket }, Rfb] = await Promise.all([
+    const [{ ticket }, Rfb, VncScreen] = await Promise.all([
       this.client.post<Ticket>(`${path}/tickets`, { mode: this.mode }),
       loadViewer(),
+      loadVnc(),
     ]);
     return new Promise((resolve) => {
       const ended = (last: HTMLCanvasElement | null, outcome?: "not needed"): void => {
@@ -195,6 +199,7 @@ export class Ladder {
         onStall: () => {},
         onEnd: ended,
         onClipboard: this.events.onClipboard,
+        onPaste: this.events.onPaste,
       });
       screen.drives = this.drives;
       const leave = (): void => {

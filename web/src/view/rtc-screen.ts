@@ -22,6 +22,13 @@ const GESTURES = ["pointerdown", "keydown"] as const;
 
 export type Transport = "any" | "udp" | "tcp";
 
+/** A pointer's shape: its picture, and which of its pixels points. */
+interface Shape {
+  src: string;
+  x: number;
+  y: number;
+}
+
 interface Frame {
   rtp: number;
   at: number;
@@ -30,12 +37,13 @@ interface Frame {
 /** A desktop's screen by WebRTC: the video, its pointer drawn here, input over data channels. */
 export class RtcScreen implements Screen {
   readonly rung = "webrtc";
-  onClipboard: (text: string) => void;
   private readonly video = document.createElement("video");
   private readonly sound = document.createElement("audio");
   private readonly peers = new Map<string, RTCPeerConnection>();
   private readonly channels = new Map<string, RTCDataChannel>();
-  private readonly cursors = new Map<number, string>();
+  private readonly cursors = new Map<number, Shape>();
+  /** What the browser does not draw while the pointer is locked. */
+  private readonly arrow = document.createElement("img");
   private readonly hands: Hands;
   private readonly sure: Sure;
   private readonly samples = new Samples();
@@ -67,11 +75,11 @@ export class RtcScreen implements Screen {
     private readonly transport: Transport,
     audio: boolean,
   ) {
-    this.onClipboard = events.onClipboard;
     Object.assign(this.video, { className: "remote", muted: true, autoplay: true, playsInline: true, tabIndex: 0 });
     this.video.hidden = true;
     this.sound.className = "remote";
-    holder.append(this.video, this.sound);
+    Object.assign(this.arrow, { className: "arrow", alt: "", hidden: true });
+    holder.append(this.video, this.sound, this.arrow);
     this.sure = new Sure(
       (message) => this.tell("input", message),
       (messages) => session.say("input", { messages }),
@@ -80,7 +88,9 @@ export class RtcScreen implements Screen {
       reliable: (message) => this.sure.send(message),
       lossy: (message) => void this.tell("pointer", message),
       size: () => this.size,
+      paste: (data) => this.events.onPaste(data),
     });
+    this.hands.onPlace = (place) => this.pointed(place);
     this.hands.onInput = (id) => this.sent.set(id, performance.now());
     session.onMedia = (message) => void this.hear(message);
     session.say("hello", { version: 1, codecs: CODECS, transport, audio });
@@ -138,7 +148,11 @@ export class RtcScreen implements Screen {
   };
 
   focus(): void {
-    this.video.focus({ preventScroll: true });
+    this.hands.focus();
+  }
+
+  lock(): Promise<void> {
+    return this.hands.lock();
   }
 
   press(chord: readonly Key[]): void {
@@ -152,11 +166,6 @@ export class RtcScreen implements Screen {
 
   hold(key: Key, down: boolean): void {
     this.hands.key(key.keysym, key.code ?? `U${key.keysym}`, down);
-  }
-
-  /** The clipboard goes by the API until the guest's channel carries it. */
-  paste(): boolean {
-    return false;
   }
 
   picture(): Promise<Blob | null> {
@@ -210,6 +219,7 @@ export class RtcScreen implements Screen {
     for (const peer of this.peers.values()) peer.close();
     this.video.remove();
     this.sound.remove();
+    this.arrow.remove();
   }
 
   private end(): void {
@@ -354,9 +364,19 @@ export class RtcScreen implements Screen {
     const png = message["png"];
     if (typeof png === "string" && /^[A-Za-z0-9+/=]{1,400000}$/.test(png)) {
       const whole = [x, y, width, height].every((value) => Number.isInteger(value) && value >= 0 && value <= MOST_CURSOR);
-      if (whole && this.cursors.size < 500) this.cursors.set(serial, `url(data:image/png;base64,${png}) ${x} ${y}, default`);
+      if (whole && this.cursors.size < 500) this.cursors.set(serial, { src: `data:image/png;base64,${png}`, x, y });
     }
-    this.video.style.cursor = serial === 0 ? "none" : (this.cursors.get(serial) ?? "default");
+    const shape = this.cursors.get(serial);
+    this.video.style.cursor = serial === 0 ? "none" : shape ? `url(${shape.src}) ${shape.x} ${shape.y}, default` : "default";
+    if (shape) this.arrow.src = shape.src;
+    this.arrow.style.translate = shape ? `${-shape.x}px ${-shape.y}px` : "";
+    this.arrow.style.visibility = serial === 0 ? "hidden" : "";
+  }
+
+  /** Where the desktop's pointer is while this one is locked; null: it is not. */
+  private pointed(place: { x: number; y: number } | null): void {
+    this.arrow.hidden = !place;
+    if (place) this.arrow.style.transform = `translate(${place.x}px, ${place.y}px)`;
   }
 
   private echoed(message: Message): void {

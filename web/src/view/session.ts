@@ -40,6 +40,7 @@ export class Session {
   viewer = "";
   onMedia: (message: Message) => void = () => {};
   onClipboard: () => void = () => {};
+  onDownload: (name: string, size: number) => void = () => {};
   private readonly pinged = new Map<number, number>();
   private pings = 0;
   /** When the server answered somebody else, while it did not answer us. */
@@ -132,6 +133,7 @@ export class Session {
     else if (message.type === "people") this.meet(message);
     else if (message.type === "pong") this.pong(Number(message["id"]));
     else if (message.type === "clipboard") this.onClipboard();
+    else if (message.type === "download") this.onDownload(String(message["name"]), Number(message["size"]));
     else if (message.type === "refused") this.refusal.set(String(message["message"]));
     else this.onMedia(message);
   }

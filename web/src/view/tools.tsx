@@ -58,6 +58,22 @@ export function VoicePanel({ viewing }: { viewing: Viewing }) {
   );
 }
 
+/** For programs that look only at how the pointer moves; not for fingers, which have no such thing. */
+export function useLocking(viewing: Viewing, live: boolean, mode: Mode, then: () => void): Tool[] {
+  const screen = useCell(viewing.screen);
+  const fine = useMemo(() => matchMedia("(pointer: fine)").matches, []);
+  if (!live || !fine || mode !== "control" || screen?.rung !== "webrtc") return [];
+  const act = (): void => {
+    screen.focus();
+    then();
+    // Soon after it was left with Esc a browser does not let a page have it again.
+    void screen.lock()?.catch((error: unknown) => {
+      if (!(error instanceof DOMException)) throw error;
+    });
+  };
+  return [{ id: "lock", icon: "lock", label: text.view.lock, letter: "G", act }];
+}
+
 /** A film of the screen that is shown. */
 export function useRecording(viewing: Viewing, name: string): Tool[] {
   const recording = useMemo(() => new Recording(name), [name]);

@@ -3,11 +3,14 @@ import type { Client } from "../api/client";
 import type { Desktop, Mode, State } from "../api/types";
 import { useCell } from "../cell";
 import type { Desktops } from "../desktops";
+import { IconButton } from "../parts/button";
+import { Icon } from "../parts/icons";
 import { useStill } from "../parts/still";
 import { text } from "../text";
 import { Bar } from "./bar";
 import { useClipboardInStep } from "./clipboard";
 import { Curtain } from "./curtain";
+import { DownloadCards } from "./downloads";
 import { Comings, Driving } from "./driving";
 import { Files } from "./files";
 import { loadViewer } from "./screen";
@@ -77,7 +80,7 @@ function Opened({ desktop, gone, ...props }: ViewProps & { desktop: Desktop; gon
       made.close();
     };
   }, [client, desktop.id, mode]);
-  useClipboardInStep(viewing, mode === "control");
+  useClipboardInStep(viewing, mode, desktop.clipboard);
   useEffect(() => {
     if (running) setWaking(false);
     if (running || (waking && !gone)) void viewing?.connect();
@@ -126,8 +129,25 @@ function Over({ desktop, gone, viewing, ...props }: ViewProps & OverProps) {
       <div class="notes">
         <Driving viewing={viewing} />
         <Comings viewing={viewing} />
+        <PasteProblem viewing={viewing} />
+        {files && <DownloadCards downloads={viewing.downloads} files={files} />}
       </div>
     </>
+  );
+}
+
+/** Why what was pasted is not there; until something else is, or it is put aside. */
+function PasteProblem({ viewing }: { viewing: Viewing }) {
+  const problem = useCell(viewing.pasteProblem);
+  if (!problem) return null;
+  return (
+    <div class="driver stressed" role="alert">
+      <Icon name="alert" />
+      <span>
+        {text.view.pasteFailed} {problem.message} {problem.hint}
+      </span>
+      <IconButton icon="cross" label={text.verbs.close} onClick={() => viewing.pasteProblem.set(null)} />
+    </div>
   );
 }
 

@@ -3,6 +3,8 @@ import { asProblem, Problem } from "../api/problem";
 import type { Mode } from "../api/types";
 import { backOff } from "../back-off";
 import { Cell } from "../cell";
+import { type Clip, clipOf, NO_CLIP, sameClip } from "./clip";
+import { Downloads } from "./downloads";
 import { type Figures, Samples } from "./figures";
 import { Ladder, type Pin, type Try } from "./ladder";
 import type { Screen } from "./screen";
@@ -19,6 +21,14 @@ export type Phase =
   | { at: "paused" }
   | { at: "closed" };
 
+/** What the API tells of a clipboard. */
+interface Copied {
+  text: string;
+  html: string | null;
+  image: boolean;
+  too_large: readonly string[];
+}
+
 const FIGURES_MS = 1000;
 /** The server's word when it closes what is open because the desktop is paused. */
 const PAUSED = "paused";
@@ -30,7 +40,13 @@ export class Viewing {
   readonly session = new Cell<Session | null>(null);
   /** What was last seen on the screen, for as long as there is no live one. */
   readonly lastFrame = new Cell<HTMLCanvasElement | null>(null);
-  readonly clipboard = new Cell("");
+  /** The desktop's clipboard, as far as it is known here. */
+  readonly clipboard = new Cell<Clip>(NO_CLIP);
+  /** What went from here to there last: it need not come back. */
+  given: Clip = NO_CLIP;
+  /** Why what was pasted did not come to the desktop. */
+  readonly pasteProblem = new Cell<Problem | null>(null);
+  readonly downloads = new Downloads();
   readonly pin = new Cell<Pin>("auto");
   readonly tries = new Cell<readonly Try[]>([]);
   readonly figures = new Cell<Figures | null>(null);
@@ -131,12 +147,33 @@ export class Viewing {
     this.blocked.update((count) => count + 1);
   }
 
-  /** Put text on the desktop's clipboard. Rejects with a Problem if the server will not. */
-  async write(text: string): Promise<void> {
-    this.clipboard.set(text);
-    if (this.screen.value?.paste(text)) return;
-    await this.client.put(`/desktops/${part(this.desktopId)}/computer/clipboard`, { text });
+  /** Put it on the desktop's clipboard. Rejects with a Problem if the server will not. */
+  async write(clip: Clip): Promise<void> {
+    const before = this.clipboard.value;
+    if (sameClip(clip, before)) return;
+    const path = `/desktops/${part(this.desktopId)}/computer/clipboard`;
+    const viewer = this.session.value?.viewer;
+    this.given = clip;
+    this.clipboard.set(clip);
+    try {
+      if (clip.image) await this.client.send("PUT", `${path}/image${viewer ? `?viewer=${part(viewer)}` : ""}`, clip.image);
+      else await this.client.put(path, { text: clip.text, ...(clip.html && { html: clip.html }), ...(viewer && { viewer }) });
+    } catch (error) {
+      if (this.clipboard.value === clip) this.clipboard.set(before);
+      throw error;
+    }
   }
+
+  /** What is pasted into the screen comes to the desktop before the key that pastes it there. */
+  private readonly paste = (data: DataTransfer): Promise<void> | null => {
+    if (data.types.length === 0) return null;
+    // Read at once: it is gone when the event is over.
+    const clip = clipOf(data);
+    return clip
+      .then((found) => found && this.write(found))
+      .then(() => this.pasteProblem.set(null))
+      .catch((error: unknown) => this.pasteProblem.set(failure(error)));
+  };
 
   /** One session, from its ticket to its end. */
   private async once(signal: AbortSignal): Promise<"was open" | typeof PAUSED | Problem> {
@@ -144,6 +181,7 @@ export class Viewing {
     const over = new AbortController();
     signal.addEventListener("abort", () => over.abort());
     session.onClipboard = () => void this.read().catch(failure);
+    session.onDownload = (name, size) => this.downloads.offer(name, size);
     this.session.set(session);
     const ladder = new Ladder(this.client, this.desktopId, this.mode, session, this.holder, {
       onShow: (screen) => {
@@ -159,11 +197,9 @@ export class Viewing {
         this.screen.set(null);
         this.phase.set({ at: "lost", attempt, retryAt });
       },
-      onClipboard: (text) => {
-        this.clipboard.set(text);
-        // RFB carries Latin-1; what was really copied is asked for.
-        if (this.mode === "control") void this.read().catch(failure);
-      },
+      // RFB carries Latin-1; what was really copied is asked for.
+      onClipboard: () => this.mode === "control" && void this.read().catch(failure),
+      onPaste: this.paste,
     }, over.signal);
     this.ladder = ladder;
     const unwatch = ladder.tries.watch(() => this.tries.set(ladder.tries.value));
@@ -183,11 +219,13 @@ export class Viewing {
     return outcome instanceof Problem || outcome === PAUSED ? outcome : "was open";
   }
 
-  /** What is on the desktop's clipboard, all of it: the API carries every character. */
+  /** What is on the desktop's clipboard, all of it. */
   private async read(): Promise<void> {
     const path = `/desktops/${part(this.desktopId)}/computer/clipboard`;
-    const { text } = await this.client.get<{ text: string }>(path);
-    if (text) this.clipboard.set(text);
+    const told = await this.client.get<Copied>(path);
+    const image = told.image && !told.text ? await this.client.picture(`${path}/image`) : null;
+    const clip = { text: told.text, html: told.html ?? "", image, tooLarge: told.too_large };
+    if (clip.text || clip.html || clip.image || clip.tooLarge.length) this.clipboard.set(clip);
   }
 
   private async measure(): Promise<void> {

@@ -22,16 +22,17 @@ interface Draft {
   width: string;
   height: string;
   proxy: string;
+  clipboard: string;
 }
 
-const FIELDS = ["name", "runtime", "image", "vcpus", "memory_mib", "disk_gib", "screen.width", "screen.height", "proxy"];
+const FIELDS = ["name", "runtime", "image", "vcpus", "memory_mib", "disk_gib", "screen.width", "screen.height", "proxy", "clipboard"];
 const TAKEN = "name_taken";
 const MORE = new Set(FIELDS.slice(1));
 
 function blank(): Draft {
   const taken = new Set(desktops.list.value?.map((desktop) => desktop.name));
   const name = proposeName(taken);
-  return { name, runtime: "", image: "", vcpus: "", memory: "", disk: "", width: "", height: "", proxy: "" };
+  return { name, runtime: "", image: "", vcpus: "", memory: "", disk: "", width: "", height: "", proxy: "", clipboard: "" };
 }
 
 /** Whether the form is open. */
@@ -135,6 +136,7 @@ function More({ draft, problem, set }: PartProps) {
   return (
     <div class="more-fields">
       {choice(text.create.exit, "proxy", exits, "whole")}
+      {choice(text.create.clipboard, "clipboard", [["", text.create.unchanged], ...Object.entries(text.view.clipboardWays)], "whole")}
       {choice(text.create.runtime, "runtime", Object.entries(text.create.runtimes), "half")}
       {choice(text.create.image, "image", [["", text.create.defaultImage], ...images.map(same)], "half")}
       {number(text.create.vcpus, "vcpus", "vcpus", "third")}
@@ -154,6 +156,7 @@ function wanted(draft: Draft): NewDesktop {
   if (draft.runtime) request.runtime = draft.runtime;
   if (draft.image) request.image = draft.image;
   if (draft.proxy) request.proxy = draft.proxy;
+  if (draft.clipboard) request.clipboard = draft.clipboard;
   if (draft.vcpus) request.vcpus = numeral(draft.vcpus);
   if (draft.memory) request.memory_mib = numeral(draft.memory);
   if (draft.disk) request.disk_gib = numeral(draft.disk);
