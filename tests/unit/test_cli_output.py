@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CONTRACT = set(
     """doctor serve create list show open exec cp screenshot type key click shell start stop pause resume fork
     snapshot rewind delete logs events verify image template proxy user token
-    backup restore audit pool drain renew share bench version""".split()  # noqa: SIM905
+    backup restore audit pool drain renew share clipboard control bench version""".split()  # noqa: SIM905
 )
 
 
