@@ -31,6 +31,8 @@ TEXTS = {
     "jp": "あいうえおかきくけこさしすせそたちつてと日本語入力漢字変換東京大阪今日明日。、「」ー",
     "emoji": "😀😂🦊🚀🌍🎉🐧🔥💡🧪✨👍❤🥐🍣",
 }
+# What is sent, as keys or as text, by which keyboard, and its signs.
+BOARDS = [("keys", *one) for one in KEYBOARDS.items()] + [("text", *one) for one in TEXTS.items()]
 WORD = 40
 SEND = """([kind, what]) => {
   const say = (message) => state.channels.input.send(JSON.stringify(message));
@@ -95,7 +97,6 @@ def main() -> None:
     options = parser.parse_args()
     each = options.strokes // (len(KEYBOARDS) + len(TEXTS))
     document: dict[str, Any] = {"figure": "keystrokes that arrived as they were typed"}
-    boards = [("keys", *one) for one in KEYBOARDS.items()] + [("text", *one) for one in TEXTS.items()]
     with (
         serving() as client,
         chromium() as browser,
@@ -105,7 +106,7 @@ def main() -> None:
         where = {"desktop": made.info.name, "token": client.access.token.reveal()}
         page.evaluate("where => openWebrtc(where)", where)
         page.evaluate(FOCUS)
-        for kind, name, signs in boards:
+        for kind, name, signs in BOARDS:
             if name in (options.keyboard or (*KEYBOARDS, *TEXTS)):
                 document[name] = try_one(page, made, name, signs, each, kind)
     rows = [{"keyboard": name, **told} for name, told in document.items() if isinstance(told, dict)]

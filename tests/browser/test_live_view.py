@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bench.typing import BOARDS, WORD, try_one
 from playwright.sync_api import Browser, Page
 
+from oriel.client import Oriel
 from tests.conftest import Server
 
 VIEWER = Path(__file__).resolve().parents[2] / "bench/live/viewer.js"
@@ -152,6 +154,18 @@ def test_what_is_held_is_released_when_the_viewer_falls_silent(desk: Desk, page:
     typed = wait_for_file(desk, path).strip()
     assert set(typed) == {"a"}
     assert len(typed) > 1
+
+
+def test_random_keystrokes_of_every_keyboard_arrive_to_the_byte(desk: Desk, page: Page) -> None:
+    """A short `bench.typing`: us, de, fr and ru as keys, Japanese and emoji as text."""
+    page.evaluate("where => openWebrtc(where)", desk.where())
+    page.wait_for_function("state.frames > 0 && state.channels.input?.readyState === 'open'")
+    take_terminal(desk, page)
+    with Oriel(desk.server.url, desk.server.token) as oriel:
+        made = oriel.desktop(desk.name)
+        for kind, name, signs in BOARDS:
+            told = try_one(page, made, name, signs, 2 * WORD, kind)
+            assert told["exact"], (name, told)
 
 
 def test_a_restart_of_ice_keeps_the_stream(desk: Desk, page: Page) -> None:
