@@ -178,6 +178,7 @@ async def test_a_new_owner_s_desktop_shows_the_old_one_nothing(c: Running) -> No
 
 @against()
 async def test_guessing_tickets_is_slowed_down(c: Running) -> None:
+    c.hold_time()
     await c.desktop("mine")
     codes = [(await refused(c.websocket("/v1/desktops/mine/vnc", ticket=f"{n:043}")))[0] for n in range(40)]
     assert codes[0] == 401

@@ -146,6 +146,7 @@ async def test_uploads_have_a_limit_too(c: Running) -> None:
 
 @against(requests_per_second=1, request_burst=5)
 async def test_too_many_requests_are_told_to_wait(c: Running) -> None:
+    c.hold_time()
     async with c.http() as http:
         answers = [await http.get("/v1/desktops") for _ in range(10)]
     late = [answer for answer in answers if answer.status_code == 429]
@@ -156,6 +157,7 @@ async def test_too_many_requests_are_told_to_wait(c: Running) -> None:
 
 @against()
 async def test_guessing_tokens_is_slowed_down(c: Running) -> None:
+    c.hold_time()
     async with c.http("oriel_guess") as http:
         codes = [(await http.get("/v1/session")).status_code for _ in range(40)]
         assert codes[0] == 401
