@@ -32,7 +32,7 @@ __all__ = ["EventLimit", "Gateway", "counters_of"]
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 10.0  # before a gateway that died is started again
 STEADY_S = 10.0  # one that lived this long starts its pauses anew
-CONFIGURE_DEADLINE_S = 30.0  # a busy host; it takes milliseconds
+CONFIGURE_DEADLINE_S = 25.0  # a busy host: it takes milliseconds, and whoever asks waits for 30 s
 EVENTS_BURST, EVENTS_PER_S = 50, 1 / 6  # more than that of one desktop's denials tell nothing new
 _LOG = logging.getLogger(__name__)
 
