@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from agent.media.extension import PLAYOUT_DELAY, TRANSPORT_FEEDBACK, PlayoutDelay
-from agent.media.gstreamer import GLib, Gst, GstSdp, GstWebRTC, run, watch_errors
+from agent.media.gstreamer import Gst, GstSdp, GstWebRTC, run, watch_errors
 
 __all__ = ["CHANNELS", "Feedback", "Hooks", "Peer", "pipeline_text"]
 
@@ -168,11 +168,6 @@ class Peer:
         """Bytes that the viewer has not taken yet."""
         channel = self._channels.get(label)
         return 0 if channel is None else int(channel.get_property("buffered-amount"))
-
-    def data(self, label: str, data: bytes) -> None:
-        channel = self._channels.get(label)
-        if channel is not None:
-            channel.emit("send-data", GLib.Bytes.new(data))
 
     def close(self) -> None:
         """Not from a thread of GStreamer's."""
