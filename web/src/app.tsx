@@ -5,14 +5,17 @@ import { useCell } from "./cell";
 import { Desktops } from "./desktops";
 import { Login } from "./login";
 import { Button } from "./parts/button";
+import { later } from "./parts/later";
 import { go, route } from "./route";
 import { client, desktops, type Grant, mayControl, who } from "./session";
-import { TablePage } from "./tables/page";
 import { text } from "./text";
 import { View } from "./view/view";
 import { Header } from "./wall/header";
 import { Palette } from "./wall/palette";
 import { Wall } from "./wall/wall";
+
+// Not on the way to the wall or to a desktop: what is loaded first is small.
+const TablePage = later(() => import("./tables/page").then((module) => module.TablePage));
 
 /** Which screen is shown, by who looks and by the address. */
 export function App() {
