@@ -278,6 +278,7 @@ def test_the_bar_pauses_and_is_used_with_the_keyboard_alone(oriel: Oriel, open_p
     page.keyboard.press("Escape")
     expect(page.locator(".view-screen .typing")).to_be_focused()
     page.keyboard.press("Control+Alt+Shift+M")
+    expect(page.locator(".bar .icon-button").first).to_be_focused()  # which would take the focus back
     page.get_by_role("toolbar").get_by_role("button", name="Pause").focus()
     page.keyboard.press("Enter")
     until(page, lambda: str(oriel.host.machine("desk").state) == "paused", "it was not paused")
