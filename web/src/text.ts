@@ -292,7 +292,9 @@ export const text = {
     clipboardTooLarge: "What was copied there is longer than 2 MB, so it is not handed on. Save it in a file instead.",
     clipboardWay: "It goes",
     clipboardWays: { both: "both ways", in: "into the desktop only", out: "out of the desktop only", off: "neither way" },
-    pasteFailed: "What you pasted did not come to the desktop.",
+    pasteClosed: "What you pasted did not come to the desktop: its clipboard is closed that way. Its owner may open it.",
+    pasteFailed: ({ message, hint }: { message: string; hint: string }): string =>
+      `What you pasted did not come to the desktop: ${message}${hint && `. ${hint}`}`,
     typeHere: "Keys for the desktop",
     lock: "Lock the pointer",
     lockDenied: "The browser did not let this page lock the pointer. Try again in a moment.",

@@ -141,11 +141,9 @@ function PasteProblem({ viewing }: { viewing: Viewing }) {
   const problem = useCell(viewing.pasteProblem);
   if (!problem) return null;
   return (
-    <div class="driver stressed" role="alert">
+    <div class="driver stressed worded" role="alert">
       <Icon name="alert" />
-      <span>
-        {text.view.pasteFailed} {problem.message} {problem.hint}
-      </span>
+      <span>{problem.code === "clipboard_closed" ? text.view.pasteClosed : text.view.pasteFailed(problem)}</span>
       <IconButton icon="cross" label={text.verbs.close} onClick={() => viewing.pasteProblem.set(null)} />
     </div>
   );
