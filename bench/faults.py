@@ -26,15 +26,14 @@ from pathlib import Path
 from typing import Any
 
 from bench.faults_controller import Api, api, settled_by_the_next
+from bench.faults_told import at_rest, told_truly, until
 from bench.report import publish
 from oriel.host.layout import Home
 from oriel.host.process import ProcessId, wait_gone
-from oriel.model import wire
 from oriel.model.errors import OrielError
-from oriel.model.events import Event
 from oriel.model.spec import Runtime
 
-__all__ = ["AT_REST", "POINTS", "PROCESSES", "Case", "at_rest", "run_case", "run_cell", "told_truly", "until"]
+__all__ = ["POINTS", "PROCESSES", "Case", "run_case", "run_cell"]
 
 STEPS = ("link", "disk", "gateway", "machine", "agent", "identity", "windows")
 # What the journal says, by the verb under which it says so. A new step is one more word here.
@@ -51,8 +50,6 @@ POINTS = {
     "delete": ("state.deleting", "machine.gone"),
 }  # fmt: skip
 PROCESSES = ("keeper", "gateway", "machine", "hostd", "controller")
-AT_REST = ("running", "paused", "stopped", "failed", "gone")
-REST_DEADLINE_S = 60.0
 START_S = 600.0
 
 
@@ -112,23 +109,6 @@ async def _ask(host: Any, keeper: Any, verb: str) -> None:
             await keeper.ask(asked, wait_s=START_S, deadline_s=START_S)
 
 
-async def until(keeper: Any, point: str, since: int) -> Event | None:
-    """The event, read from the journal's file: also of a keeper that is being killed. None if it has gone."""
-    while keeper.paths.journal.exists():
-        events: list[Event] = keeper.events()
-        for event in events:
-            if event.seq > since and event.kind == point:
-                return event
-            if (
-                event.seq > since
-                and event.kind in ("desktop.gone", "state.stopped", "state.failed")
-                and event.kind != point
-            ):
-                return None
-        await asyncio.sleep(0.002)
-    return None
-
-
 def _victim(host: Any, keeper: Any, process: str) -> ProcessId | None:
     """The process as the journal and the records know it, if it lives now."""
     recorded: dict[str, ProcessId] = {}
@@ -145,45 +125,6 @@ def _victim(host: Any, keeper: Any, process: str) -> ProcessId | None:
         found: ProcessId | None = records.read_process(keeper.paths.keeper_record)
         return found
     return recorded.get(process)
-
-
-async def at_rest(host: Any, desktop_id: str) -> str:
-    """The state that its keeper and hostd agree on, once it is one to rest in."""
-    last = "unknown"
-    async with asyncio.timeout(REST_DEADLINE_S):
-        while True:
-            with contextlib.suppress(OrielError):
-                listed = {one["id"]: one for one in (await host.ask("list"))["desktops"]}
-                one = listed.get(desktop_id)
-                if one is None:
-                    return "gone"
-                last = one["state"]
-                if one["alive"] and last in AT_REST:
-                    socket = wire.unix(host.home.desktop(desktop_id).keeper_socket)
-                    told = await wire.call(socket, "inspect", {}, deadline_s=10)
-                    if told["state"] == last and _settled(desktop_id, told):
-                        return str(last)
-            await asyncio.sleep(0.05)
-
-
-def _settled(desktop_id: str, told: dict[str, Any]) -> bool:
-    """Whether what was killed has been noticed: one that runs has a living machine, and the clean-up behind a
-    `failed`, which is told at once, is done. The namespace goes last."""
-    if told["state"] == "running":
-        return ProcessId.of(told["machine"]["pid"]) is not None
-    return not Path(f"/run/netns/oriel-{desktop_id}").exists()
-
-
-def told_truly(state: str, found: list[str]) -> None:
-    """A desktop that runs has its namespaces; one that does not has nothing but its keeper and its slot."""
-    kinds = {line.partition(":")[0] for line in found}
-    if state == "running":
-        assert "namespaces" in kinds, found
-    elif state == "gone":
-        assert not found, found
-    else:
-        assert kinds <= {"processes", "slots"}, found
-        assert not [line for line in found if "oriel.egress" in line], found
 
 
 async def run_cell(host: Any, controller: Api | None, case: Case, **spec: Any) -> str:

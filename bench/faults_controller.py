@@ -20,6 +20,7 @@ from typing import Any
 
 import httpx
 
+from bench.faults_told import AT_REST, at_rest, told_truly, until
 from oriel.host.layout import Home
 from oriel.host.records import read_json
 
@@ -111,7 +112,6 @@ async def api(host: Any) -> AsyncIterator[Api]:
 
 async def settled_by_the_next(host: Any, controller: Api, verb: str, point: str) -> str:
     """The state it came to rest in; "-" if it never came there. AssertionError if it lies or leaks."""
-    faults: Any = importlib.import_module("bench.faults")
     keepers: Any = importlib.import_module("tests.integration.keepers")
     inventory: Any = importlib.import_module("tests.inventory").Inventory
     made = [await _create(controller)] if verb != "run" else []
@@ -127,15 +127,15 @@ async def settled_by_the_next(host: Any, controller: Api, verb: str, point: str)
             since = _keeper(keepers, host, desktop_id).events()[-1].seq
             asked = asyncio.create_task(_ask(controller, verb, desktop_id))
         await _exists(host, desktop_id, verb)
-        if await faults.until(_keeper(keepers, host, desktop_id), point, since=since) is None:
+        if await until(_keeper(keepers, host, desktop_id), point, since=since) is None:
             return "-"
         controller.kill()
         await controller.launch()
-        state = await controller.until(desktop_id, lambda state: state in faults.AT_REST)
-        actual = await faults.at_rest(host, desktop_id)
+        state = await controller.until(desktop_id, lambda state: state in AT_REST)
+        actual = await at_rest(host, desktop_id)
         # The journal may have said more meanwhile: the follower is a moment behind it.
         state = await controller.until(desktop_id, lambda told: told == actual)
-        faults.told_truly(actual, inventory.take().of(desktop_id))
+        told_truly(actual, inventory.take().of(desktop_id))
         return state
     finally:
         if asked is not None:
