@@ -215,7 +215,7 @@ export const text = {
     height: "Screen height",
     exit: "Way out",
     clipboard: "Clipboard",
-    exitDefault: "As set by the operator",
+    byOperator: "As set by the operator",
     exitDirect: "Direct: the host's address",
     exitNone: "None: no internet",
     exitProxy: (name: string) => `Proxy ${name}`,

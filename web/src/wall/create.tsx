@@ -132,11 +132,11 @@ function More({ draft, problem, set }: PartProps) {
       <Choice label={label} value={draft[field]} options={options} fault={fault(field)} onValue={set(field)} />
     </div>
   );
-  const exits: Options = [["", text.create.exitDefault], ...useExits()];
+  const exits: Options = [["", text.create.byOperator], ...useExits()];
   return (
     <div class="more-fields">
       {choice(text.create.exit, "proxy", exits, "whole")}
-      {choice(text.create.clipboard, "clipboard", [["", text.create.unchanged], ...Object.entries(text.view.clipboardWays)], "whole")}
+      {choice(text.create.clipboard, "clipboard", [["", text.create.byOperator], ...Object.entries(text.view.clipboardWays)], "whole")}
       {choice(text.create.runtime, "runtime", Object.entries(text.create.runtimes), "half")}
       {choice(text.create.image, "image", [["", text.create.defaultImage], ...images.map(same)], "half")}
       {number(text.create.vcpus, "vcpus", "vcpus", "third")}
