@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from Xlib import X
 from Xlib.display import Display
 
 from oriel.model.clipboard import TEXT
-from oriel.model.errors import InvalidError
+from oriel.model.errors import InvalidError, UnavailableError
 from tests.integration.agents import Guest, Screen, copy, need_programs, paste, running_agent, start_screen
 
 LATIN = "The quick brown fox, 0123456789 !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~ THE END"
@@ -174,15 +175,30 @@ def typed_in_a_terminal(screen: Screen, guest: Guest, text: str) -> str:
     path = Path(guest.home, "typed")
     path.unlink(missing_ok=True)
     script = f"PS1=; printf '%s' 'ready for typing now'; head -n 1 > {path}.part; mv {path}.part {path}"
-    program = screen.run("xterm", "-u8", "-e", "sh", "-c", script, LANG="C.UTF-8")
+    program, windows = terminal(screen, guest, script)
     try:
-        windows = guest.call("wait_ready", kinds=["terminal"], deadline_s=20)["windows"]
         click_into(guest, next(window for window in windows if window["kind"] == "terminal"))
         send(guest, {"type": "text", "text": text + "\n"})
         until(path.exists, "the line was not read")
         return path.read_text().rstrip("\n")
     finally:
         program.wait(10)
+
+
+def terminal(
+    screen: Screen, guest: Guest, script: str
+) -> tuple[subprocess.Popen[bytes], list[dict[str, Any]]]:
+    """An xterm in which `script` runs, painted. Under load xterm comes up one character wide now and then,
+    whatever size it is told: that one goes, and another comes."""
+    for _ in range(5):
+        program = screen.run("xterm", "-u8", "-e", "sh", "-c", script, LANG="C.UTF-8")
+        try:
+            return program, guest.call("wait_ready", kinds=["terminal"], deadline_s=10)["windows"]
+        except UnavailableError:
+            print(guest.call("windows"))
+            program.kill()
+            program.wait()
+    pytest.fail("no xterm was painted")
 
 
 @pytest.mark.parametrize("text", [LATIN, MIXED, LATIN * 5], ids=["latin", "mixed", "long"])
