@@ -5,6 +5,7 @@ import json
 import sys
 
 from agent.media import session
+from agent.media.gstreamer import GLib
 from agent.media.peer import Peer
 from agent.media.service import inherited, serve
 
@@ -48,7 +49,8 @@ async def pour(self: session.Session, peer: Peer) -> None:
             return
         peer.say("desk", message)
         if message in NONSENSE:
-            peer.data("desk", b"\0" + message.encode())
+            # Bytes, which the product never sends.
+            peer._channels["desk"].emit("send-data", GLib.Bytes.new(b"\0" + message.encode()))
 
 
 def offer(self: session.Session, _peer: Peer, _sdp: str) -> None:
