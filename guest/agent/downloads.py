@@ -1,10 +1,9 @@
-"""`downloads_watch`: telling of files that are finished in ~/Downloads (inotify(7))."""
+"""`downloads_watch`: telling of files that are finished in ~/Downloads."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import re
 import stat
@@ -14,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
+
+from agent.inotify import Inotify
 
 __all__ = ["Downloads"]
 
@@ -39,27 +40,23 @@ class Downloads:
     def __init__(self, home: Path) -> None:
         self._home = home
         self._directory = home / "Downloads"
-        self._libc = ctypes.CDLL(None, use_errno=True)
-        self._fd = self._watched = -1
+        self._inotify = Inotify(self._noticed)
+        self._watched = -1
         self._waiting: deque[dict[str, str | int]] = deque(maxlen=MOST_WAITING)
         self._there = asyncio.Event()
         self._moved: dict[int, str] = {}
         self._ours: dict[str, bool] = {}  # put in place by us, and not closed yet
 
     def __enter__(self) -> Downloads:
-        self._fd = self._libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
-        if self._fd < 0:
-            raise OSError(ctypes.get_errno(), "inotify_init1")
-        self._libc.inotify_add_watch(self._fd, os.fsencode(self._home), IN_CREATE | IN_MOVED_TO | IN_ONLYDIR)
+        self._inotify.__enter__()
+        self._inotify.watch(self._home, IN_CREATE | IN_MOVED_TO | IN_ONLYDIR)
         self._follow()
-        asyncio.get_running_loop().add_reader(self._fd, self._noticed)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        asyncio.get_running_loop().remove_reader(self._fd)
-        os.close(self._fd)
+        self._inotify.__exit__(kind, error, trace)
 
     async def next(self) -> dict[str, str | int]:
         """`{name, size}` of the next one."""
@@ -71,18 +68,17 @@ class Downloads:
     def _follow(self) -> bool:
         """Watch the directory, if there is one: it is made with the first download."""
         mask = IN_CLOSE_WRITE | IN_MOVED_FROM | IN_MOVED_TO | IN_ONLYDIR | IN_DONT_FOLLOW
-        self._watched = self._libc.inotify_add_watch(self._fd, os.fsencode(self._directory), mask)
+        self._watched = self._inotify.watch(self._directory, mask)
         return self._watched >= 0
 
-    def _noticed(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            for watch, mask, cookie, name in _events(os.read(self._fd, 1 << 16)):
-                if watch == self._watched:
-                    self._changed(mask, cookie, name)
-                elif name == self._directory.name and self._follow():
-                    # Made a moment ago: what is whole in it already is as new.
-                    for found in self._names():
-                        self._look(found)
+    def _noticed(self, data: bytes) -> None:
+        for watch, mask, cookie, name in _events(data):
+            if watch == self._watched:
+                self._changed(mask, cookie, name)
+            elif name == self._directory.name and self._follow():
+                # Made a moment ago: what is whole in it already is as new.
+                for found in self._names():
+                    self._look(found)
 
     def _names(self) -> list[str]:
         with contextlib.suppress(OSError):

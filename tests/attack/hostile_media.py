@@ -4,8 +4,9 @@ import asyncio
 import json
 import sys
 
+from gi.repository import GLib
+
 from agent.media import session
-from agent.media.gstreamer import GLib
 from agent.media.peer import Peer
 from agent.media.service import inherited, serve
 

@@ -10,9 +10,9 @@ gi.require_version("Gst", "1.0")
 gi.require_version("GstSdp", "1.0")
 gi.require_version("GstWebRTC", "1.0")
 gi.require_version("GstRtp", "1.0")
-from gi.repository import GLib, Gst, GstRtp, GstSdp, GstWebRTC  # noqa: E402
+from gi.repository import Gst, GstRtp, GstSdp, GstWebRTC  # noqa: E402
 
-__all__ = ["GLib", "Gst", "GstRtp", "GstSdp", "GstWebRTC", "now_ns", "run", "watch_errors"]
+__all__ = ["Gst", "GstRtp", "GstSdp", "GstWebRTC", "now_ns", "run", "watch_errors"]
 
 Gst.init(None)
 CLOCK: Any = Gst.SystemClock.obtain()
