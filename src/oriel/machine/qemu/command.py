@@ -32,8 +32,8 @@ __all__ = [
 
 QEMU = "qemu-system-x86_64"
 MAX_PROCESSES = 256  # threads: one per vCPU, and a few for I/O
-# Of translated code under emulation; QEMU has 1024. With 256 nothing is faster; with 64 the browser is
-# translated again and again, and takes twice the processor.
+# Of translated code under emulation; QEMU has 1024. 256 saves an idle desktop a hundredth of a core, and
+# costs each used one 100 MiB; with 64 the browser is translated again and again, at twice the processor.
 TRANSLATION_CACHE_MIB = 128
 OVERHEAD_MIB = 256  # QEMU itself, beside the guest's memory and the translation cache
 
